@@ -1,0 +1,140 @@
+"""Commands: what can be asked of an organization's account. Already checked; ids and keys are handed in."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from tokenwell.core.health import Thresholds
+
+
+class Charge(msgspec.Struct, frozen=True, kw_only=True):
+    """What one AI request used, and what it is about.
+
+    `amount_tokens` is what is taken from the packs; `prompt_tokens` and `completion_tokens` what the provider counted, None if
+    the caller gave no split. `detail` is JSON text kept with the line (usage pools, rate, the provider's raw usage).
+    """
+
+    amount_tokens: int
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    model: str | None = None
+    session: str | None = None
+    reason: str | None = None
+    service_id: str | None = None
+    key_id: str | None = None
+    detail: str | None = None
+    estimated: bool = False
+    note: str = ""
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """What every command carries. `key` is the idempotency key's 16 bytes, `fingerprint` the input's."""
+
+    organization_id: str
+    key: bytes
+    fingerprint: bytes
+
+    @property
+    def subject(self) -> bytes | str:
+        """The one thing the command changes besides the balance: two commands on it are decided one batch after the other."""
+        return self.key
+
+
+class Grant(Command):
+    """Grant a pack."""
+
+    pack_id: str
+    total_tokens: int
+    expires_at: datetime | None = None
+    priority: int = 0
+    note: str = ""
+
+
+class Revoke(Command):
+    """Revoke a pack; `cancel_holds` also releases the open holds that could spend it."""
+
+    pack_id: str
+    note: str = ""
+    cancel_holds: bool = False
+
+    @property
+    def subject(self) -> bytes | str:
+        """The pack."""
+        return self.pack_id
+
+
+class Extend(Command):
+    """Move a pack's expiry to a later instant, or to never."""
+
+    pack_id: str
+    expires_at: datetime | None
+    note: str = ""
+
+    @property
+    def subject(self) -> bytes | str:
+        """The pack."""
+        return self.pack_id
+
+
+class OpenHold(Command):
+    """Reserve tokens for `ttl`."""
+
+    hold_id: str
+    request_id: str
+    tokens: int
+    ttl: timedelta
+
+
+class Settle(Command):
+    """Charge what a held request used. The key is the hold's own."""
+
+    hold_id: str
+    charge: Charge
+
+    @property
+    def subject(self) -> bytes | str:
+        """The hold."""
+        return self.hold_id
+
+
+class Release(Command):
+    """Give a hold back unused."""
+
+    hold_id: str
+
+    @property
+    def subject(self) -> bytes | str:
+        """The hold."""
+        return self.hold_id
+
+
+class Debit(Command):
+    """Charge a request without a hold. `already_used` charges whatever the state is, into overage if need be."""
+
+    request_id: str
+    charge: Charge
+    already_used: bool = False
+
+
+class Refund(Command):
+    """Give tokens of a charged request back; `amount_tokens` None gives back all that is left of it."""
+
+    refund_id: str
+    request_id: str
+    debited_key: bytes
+    amount_tokens: int | None = None
+    note: str = ""
+
+    @property
+    def subject(self) -> bytes | str:
+        """The request."""
+        return self.debited_key
+
+
+class SetThresholds(Command):
+    """Set an organization's own thresholds; None returns to the platform's."""
+
+    own: Thresholds | None
+    platform: Thresholds

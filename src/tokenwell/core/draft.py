@@ -1,0 +1,130 @@
+"""The draft of a decision: journal lines written one after another over a book that itself stays untouched."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from tokenwell.core.account import Book, Decision
+from tokenwell.core.commands import Command
+from tokenwell.core.health import State, Thresholds, state_of
+from tokenwell.core.holds import Hold, HoldStatus
+from tokenwell.core.journal import Entry, EntryKind, flags_of, hash_of
+from tokenwell.core.packs import Pack
+from tokenwell.errors import InvariantBroken
+
+_SPENDS = {EntryKind.DEBIT: -1, EntryKind.REFUND: 1, EntryKind.OVERAGE_REPAID: -1}
+
+
+class Draft:
+    """What one command has changed so far: totals, lines, packs, holds. Nothing of it can be refused any more."""
+
+    def __init__(self, book: Book, now: datetime) -> None:
+        account = book.account
+        self._book = book
+        self.now = now
+        self.thresholds = book.thresholds
+        self.seq = account.seq
+        self.head_hash = account.head_hash
+        self.balance_tokens = account.balance_tokens
+        self.held_tokens = account.held_tokens
+        self.overage_tokens = account.overage_tokens
+        self.last_closed_seq = account.last_closed_seq
+        self.entries: list[Entry] = []
+        self.packs: dict[str, Pack] = {}
+        self.holds: dict[str, Hold] = {}
+
+    @property
+    def state(self) -> State:
+        """The state after the lines written so far."""
+        return state_of(self.balance_tokens, self.thresholds)
+
+    def pack(self, pack_id: str) -> Pack:
+        """Return the pack as this draft has it."""
+        pack = self.packs.get(pack_id) or self._book.packs[pack_id]
+        if pack is None:
+            raise InvariantBroken(f"pack {pack_id} is named by the journal but does not exist")
+        return pack
+
+    def spend(self, kind: EntryKind, pack: Pack, amount_tokens: int, **line: Any) -> Pack:
+        """Write a debit, a refund or an overage repaid, and change what the pack has left by it."""
+        pack = msgspec.structs.replace(pack, remaining_tokens=pack.remaining_tokens + _SPENDS[kind] * amount_tokens)
+        if not 0 <= pack.remaining_tokens <= pack.total_tokens:
+            raise InvariantBroken(f"pack {pack.id} would have {pack.remaining_tokens} of {pack.total_tokens}")
+        self.packs[pack.id] = pack
+        self.write(kind, amount_tokens, pack=pack, **line)
+        return pack
+
+    def forfeit(self, kind: EntryKind, pack: Pack, amount_tokens: int, **line: Any) -> Pack:
+        """Write what no longer counts of a pack (negative: counts again). The first such line closes the pack."""
+        self.write(kind, amount_tokens, pack=pack, **line)
+        if pack.closed_seq is None:
+            pack = msgspec.structs.replace(pack, closed_seq=self.seq)
+        self.last_closed_seq = self.seq
+        self.packs[pack.id] = pack
+        return pack
+
+    def write(self, kind: EntryKind, amount_tokens: int, *, pack: Pack | None = None, at: datetime | None = None,
+              estimated: bool = False, late: bool = False, **line: Any) -> Entry:  # fmt: skip
+        """Append one line."""
+        self.seq += 1
+        entry = Entry(
+            organization_id=self._book.account.organization_id,
+            seq=self.seq,
+            at=at or self.now,
+            kind=kind,
+            amount_tokens=amount_tokens,
+            balance_after_tokens=0,
+            pack_id=None if pack is None else pack.id,
+            pack_remaining_tokens=None if pack is None else pack.remaining_tokens,
+            **line,
+        )
+        self.balance_tokens += entry.balance_change_tokens
+        if self.balance_tokens < 0:
+            raise InvariantBroken(f"the balance of {entry.organization_id} would be {self.balance_tokens}")
+        entry.balance_after_tokens = self.balance_tokens
+        entry.flags = flags_of(self.state, estimated=estimated, late=late)
+        entry.hash = self.head_hash = hash_of(entry, self.head_hash)
+        self.entries.append(entry)
+        return entry
+
+    def open(self, hold: Hold) -> None:
+        """Reserve the tokens of a new hold."""
+        self.held_tokens += hold.tokens
+        self.holds[hold.id] = hold
+
+    def close(self, hold: Hold, status: HoldStatus, **changes: Any) -> Hold:
+        """Settle, release or lapse a hold; what it reserved is free again unless it had lapsed."""
+        if hold.status is HoldStatus.OPEN:
+            self.held_tokens -= hold.tokens
+        hold = msgspec.structs.replace(hold, status=status, closed_at=self.now, **changes)
+        self.holds[hold.id] = hold
+        return hold
+
+    def decision(self, answer: object, *, thresholds: Thresholds | None = None, **account: Any) -> Decision:
+        """Return the finished decision; `account` are further changes to the account."""
+        return Decision(
+            account=msgspec.structs.replace(
+                self._book.account,
+                seq=self.seq,
+                head_hash=self.head_hash,
+                last_at=self.now,
+                balance_tokens=self.balance_tokens,
+                held_tokens=self.held_tokens,
+                overage_tokens=self.overage_tokens,
+                last_closed_seq=self.last_closed_seq,
+                **account,
+            ),
+            entries=self.entries,
+            packs=self.packs,
+            holds=self.holds,
+            answer=answer,
+            thresholds=thresholds,
+        )
+
+
+def start_of(command: Command) -> dict[str, Any]:
+    """Return what the first line of a command carries: its idempotency key and its fingerprint."""
+    return {"key": command.key, "fingerprint": command.fingerprint}

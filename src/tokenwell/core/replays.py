@@ -1,0 +1,143 @@
+"""Replays: the first answer to a key, given again; or the field in which the second input differs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tokenwell.core import receipts
+from tokenwell.core.account import Book, RequestFacts
+from tokenwell.core.commands import Command, Debit, Extend, Grant, OpenHold, Refund, Revoke
+from tokenwell.core.grants import ExtendDetail, GrantDetail
+from tokenwell.core.health import state_of
+from tokenwell.core.holds import Hold
+from tokenwell.core.journal import Entry, EntryKind
+from tokenwell.core.packs import Pack
+from tokenwell.core.receipts import Answer, Extended, Granted, Held, Revoked
+from tokenwell.errors import IdempotencyConflict
+
+_KINDS: dict[type[Command], tuple[EntryKind, ...]] = {
+    Debit: (EntryKind.DEBIT, EntryKind.OVERAGE),
+    Grant: (EntryKind.GRANT,),
+    Revoke: (EntryKind.REVOKE,),
+    Extend: (EntryKind.EXTEND,),
+    Refund: (EntryKind.REFUND, EntryKind.OVERAGE),
+}
+
+
+def replay_of(book: Book, command: Command) -> Answer | IdempotencyConflict | None:
+    """Return the first answer if the command's key was used with the same input, a conflict if with other input, else None."""
+    if isinstance(command, OpenHold):
+        hold_id = book.hold_keys.get(command.key)
+        hold = None if hold_id is None else book.holds[hold_id]
+        return None if hold is None else _replay_hold(book, command, hold)
+    kinds = _KINDS.get(type(command))
+    facts = book.requests.get(command.key) if kinds is not None else None
+    if kinds is None or facts is None:
+        return None
+    first = facts.entries[0]
+    if first.fingerprint != command.fingerprint:
+        same_kind = first.kind in kinds and (first.ref_seq is not None) == isinstance(command, Refund)
+        field = _differing_field(command, facts) if same_kind else "command"
+        return IdempotencyConflict(f"the idempotency key was already used with another {field}", field=field, first_seq=first.seq)
+    if isinstance(command, Debit | Refund):
+        return receipts.receipt_of(facts.entries, replayed=True)
+    return _replay_pack(command, facts)
+
+
+def _replay_hold(book: Book, command: OpenHold, hold: Hold) -> Answer | IdempotencyConflict:
+    if hold.fingerprint != command.fingerprint:
+        field = "amount" if hold.tokens != command.tokens else "ttl"
+        return IdempotencyConflict(f"the idempotency key was already used with another {field}", field=field, hold_id=hold.id)
+    account = book.account
+    return Held(
+        organization_id=account.organization_id,
+        at=hold.opened_at,
+        balance_tokens=account.balance_tokens,
+        state=state_of(account.balance_tokens, book.thresholds),
+        replayed=True,
+        hold=hold,
+    )
+
+
+def _replay_pack(command: Command, facts: RequestFacts) -> Answer:
+    first, last = facts.entries[0], facts.entries[-1]
+    assert first.pack_id is not None
+    common: dict[str, Any] = {
+        "organization_id": first.organization_id,
+        "at": first.at,
+        "balance_tokens": last.balance_after_tokens,
+        "state": last.state_after,
+        "replayed": True,
+    }
+    if isinstance(command, Grant):
+        repaid = sum(entry.amount_tokens for entry in facts.entries if entry.kind is EntryKind.OVERAGE_REPAID)
+        return Granted(**common, pack=pack_granted(first, repaid_tokens=repaid), repaid_tokens=repaid)
+    if isinstance(command, Revoke):
+        released = msgspec.json.decode(first.detail or "{}")["released_holds"]
+        return Revoked(**common, pack_id=first.pack_id, forfeited_tokens=first.amount_tokens, released_holds=released)
+    detail = msgspec.json.decode(first.detail or "{}", type=ExtendDetail)
+    return Extended(**common, pack_id=first.pack_id, expired_before=detail.before, expires_at=detail.after)
+
+
+def pack_granted(line: Entry, *, repaid_tokens: int = 0) -> Pack:
+    """Return the pack that a grant's line issued, as it was right after its grant."""
+    assert line.pack_id is not None
+    detail = msgspec.json.decode(line.detail or "{}", type=GrantDetail)
+    return Pack(
+        id=line.pack_id,
+        organization_id=line.organization_id,
+        number=detail.number,
+        priority=detail.priority,
+        total_tokens=line.amount_tokens,
+        remaining_tokens=line.amount_tokens - repaid_tokens,
+        repaid_tokens=repaid_tokens,
+        granted_at=line.at,
+        granted_seq=line.seq,
+        expires_at=detail.expires_at,
+        note=line.note,
+    )
+
+
+def _differing_field(command: Command, facts: RequestFacts) -> str:
+    """Return the first field in which the command differs from what its key did before."""
+    first = facts.entries[0]
+    for field, now, before in _compared(command, first, facts):
+        if now != before:
+            return field
+    return "input"
+
+
+def _compared(command: Command, first: Entry, facts: RequestFacts) -> list[tuple[str, Any, Any]]:
+    if isinstance(command, Debit):
+        before = receipts.receipt_of(facts.entries)
+        charge = command.charge
+        names = ("model", "session", "reason", "service_id", "key_id", "note", "detail")
+        return [
+            ("amount", charge.amount_tokens, before.amount_tokens),
+            ("prompt_tokens", charge.prompt_tokens, before.prompt_tokens),
+            ("completion_tokens", charge.completion_tokens, before.completion_tokens),
+            *((name, getattr(charge, name), getattr(first, name)) for name in names),
+        ]
+    if isinstance(command, Grant):
+        pack = pack_granted(first)
+        return [
+            ("amount", command.total_tokens, pack.total_tokens),
+            ("expires_at", command.expires_at, pack.expires_at),
+            ("priority", command.priority, pack.priority),
+            ("note", command.note, pack.note),
+        ]
+    if isinstance(command, Refund):
+        detail = msgspec.json.decode(first.detail or "{}")
+        asked = "all" if command.amount_tokens is None else command.amount_tokens
+        return [
+            ("request_id", command.request_id, detail["request"]),
+            ("amount", asked, detail["asked"]),
+            ("note", command.note, first.note),
+        ]
+    pairs: list[tuple[str, Any, Any]] = [("pack_id", getattr(command, "pack_id", None), first.pack_id)]
+    if isinstance(command, Extend):
+        detail_before = msgspec.json.decode(first.detail or "{}", type=ExtendDetail)
+        pairs.append(("expires_at", command.expires_at, detail_before.after))
+    return [*pairs, ("note", getattr(command, "note", ""), first.note)]

@@ -1,0 +1,266 @@
+"""Every error Tokenwell raises on purpose, as one tree.
+
+    TokenwellError
+    ├ RequestInvalid          the input is malformed or out of bounds; nothing was changed
+    │ ├ AmountInvalid
+    │ ├ TimestampNaive
+    │ ├ ModelUnrated
+    │ └ ThresholdsInvalid
+    ├ AccessDenied            who asks is unknown, or may not do this
+    │ ├ CredentialsInvalid
+    │ ├ KeyRevoked
+    │ └ ScopeMissing
+    ├ NotFound                no such thing, or it is another tenant's
+    │ ├ OrganizationNotFound
+    │ ├ PackNotFound
+    │ ├ HoldNotFound
+    │ └ RequestNotFound
+    ├ Conflict                the thing is no longer in the state the command needs
+    │ ├ IdempotencyConflict
+    │ ├ OrganizationExists
+    │ ├ HoldAlreadySettled
+    │ ├ HoldAlreadyReleased
+    │ ├ PackAlreadyRevoked
+    │ └ PackExpired
+    ├ BalanceRefused          the balance does not allow it
+    │ ├ AiStopped
+    │ └ BalanceHeld           *
+    ├ StoreError              the database
+    │ ├ StoreBusy             *
+    │ ├ StoreUnavailable      *
+    │ └ CommitUnknown
+    └ UpstreamError           the AI provider
+      ├ UpstreamTimeout
+      ├ UpstreamRejected
+      └ UsageMissing
+
+    InvariantBroken           a programmer's error; never caught, always logged
+
+    * retryable as it is. CommitUnknown is retried with the same idempotency key.
+
+The docstring of a class is its default message. `details` carries what a program may want to read: the field, the amounts, the
+ids. Only the edges (the gateway's dialects, the command line) turn an error into a status, a body or an exit code.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class TokenwellError(Exception):
+    """Something went wrong in Tokenwell."""
+
+    code: ClassVar[str] = "error"
+    category: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None, **details: Any) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.details = details
+        super().__init__(self.message)
+
+
+class RequestInvalid(TokenwellError):
+    """The request is malformed."""
+
+    code = "request_invalid"
+    category = "invalid"
+
+
+class AmountInvalid(RequestInvalid):
+    """The amount of tokens is not a whole number within bounds."""
+
+    code = "amount_invalid"
+
+
+class TimestampNaive(RequestInvalid):
+    """The instant has no time zone."""
+
+    code = "timestamp_naive"
+
+
+class ModelUnrated(RequestInvalid):
+    """No rate is known for this model."""
+
+    code = "model_unrated"
+
+
+class ThresholdsInvalid(RequestInvalid):
+    """The warning threshold must not be below the minimum reserve, and neither below zero."""
+
+    code = "thresholds_invalid"
+
+
+class AccessDenied(TokenwellError):
+    """Access is denied."""
+
+    code = "access_denied"
+    category = "denied"
+
+
+class CredentialsInvalid(AccessDenied):
+    """The credentials are not valid."""
+
+    code = "credentials_invalid"
+
+
+class KeyRevoked(AccessDenied):
+    """The key was revoked."""
+
+    code = "key_revoked"
+
+
+class ScopeMissing(AccessDenied):
+    """The credentials do not allow this."""
+
+    code = "scope_missing"
+
+
+class NotFound(TokenwellError):
+    """There is no such thing."""
+
+    code = "not_found"
+    category = "not_found"
+
+
+class OrganizationNotFound(NotFound):
+    """There is no such organization."""
+
+    code = "organization_not_found"
+
+
+class PackNotFound(NotFound):
+    """The organization has no such pack."""
+
+    code = "pack_not_found"
+
+
+class HoldNotFound(NotFound):
+    """The organization has no such hold."""
+
+    code = "hold_not_found"
+
+
+class RequestNotFound(NotFound):
+    """The organization has no such charged request."""
+
+    code = "request_not_found"
+
+
+class Conflict(TokenwellError):
+    """The command does not fit the present state."""
+
+    code = "conflict"
+    category = "conflict"
+
+
+class IdempotencyConflict(Conflict):
+    """The idempotency key was already used with other input."""
+
+    code = "idempotency_conflict"
+
+
+class OrganizationExists(Conflict):
+    """There is already an organization with this id."""
+
+    code = "organization_exists"
+
+
+class HoldAlreadySettled(Conflict):
+    """The hold was already settled."""
+
+    code = "hold_already_settled"
+
+
+class HoldAlreadyReleased(Conflict):
+    """The hold was already released."""
+
+    code = "hold_already_released"
+
+
+class PackAlreadyRevoked(Conflict):
+    """The pack was already revoked."""
+
+    code = "pack_already_revoked"
+
+
+class PackExpired(Conflict):
+    """The pack has expired; grant a new one in its place."""
+
+    code = "pack_expired"
+
+
+class BalanceRefused(TokenwellError):
+    """The balance does not allow this request."""
+
+    code = "balance_refused"
+    category = "refused"
+
+
+class AiStopped(BalanceRefused):
+    """AI is stopped: the balance is below the minimum reserve. A new pack resumes it."""
+
+    code = "ai_stopped"
+
+
+class BalanceHeld(BalanceRefused):
+    """The available balance is held by requests in progress, or too small for this one."""
+
+    code = "balance_held"
+    retryable = True
+
+
+class StoreError(TokenwellError):
+    """The database failed."""
+
+    code = "store_error"
+    category = "store"
+
+
+class StoreBusy(StoreError):
+    """Too many writes are waiting; try again shortly."""
+
+    code = "store_busy"
+    retryable = True
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached; nothing was changed."""
+
+    code = "store_unavailable"
+    retryable = True
+
+
+class CommitUnknown(StoreError):
+    """The connection was lost during commit; repeat with the same idempotency key to learn the outcome."""
+
+    code = "commit_unknown"
+
+
+class UpstreamError(TokenwellError):
+    """The AI provider failed."""
+
+    code = "upstream_error"
+    category = "upstream"
+
+
+class UpstreamTimeout(UpstreamError):
+    """The AI provider did not answer in time."""
+
+    code = "upstream_timeout"
+
+
+class UpstreamRejected(UpstreamError):
+    """The AI provider refused the request."""
+
+    code = "upstream_rejected"
+
+
+class UsageMissing(UpstreamError):
+    """The AI provider reported no usage."""
+
+    code = "usage_missing"
+
+
+class InvariantBroken(Exception):
+    """A law of the ledger does not hold: a defect of Tokenwell, not of the input."""
