@@ -55,9 +55,10 @@ class Needs(msgspec.Struct, kw_only=True):
     repaid: bool = False
 
     def __bool__(self) -> bool:
-        return bool(
-            self.window or self.packs or self.holds or self.keys or self.hold_keys or self.open_holds or self.repaid
-        ) or self.closed_since is not None
+        return (
+            bool(self.window or self.packs or self.holds or self.keys or self.hold_keys or self.open_holds or self.repaid)
+            or self.closed_since is not None
+        )
 
     def merge(self, other: Needs) -> None:
         """Need what the other needs, too."""
@@ -103,6 +104,10 @@ class Book(msgspec.Struct, kw_only=True):
         self.packs[pack.id] = pack
         if pack.is_open and (self.complete or (self.window and key < self.window[-1])):
             insort(self.window, key)
+
+    def knows_closed_since(self, seq: int) -> bool:
+        """Return whether every pack that was closed after line `seq` is loaded."""
+        return self.account.last_closed_seq <= seq or (self.closed_since is not None and self.closed_since <= seq)
 
     def note_return(self, seq: int, amount_tokens: int) -> None:
         """Remember that so much of a loaded line was given back."""

@@ -25,7 +25,9 @@ def parse_amount(amount: int | str, *, field: str = "amount", least: int = 1) ->
     else:
         raise AmountInvalid(f"{field} must be a whole number of tokens", field=field)
     if not least <= tokens <= MAX_TOKENS:
-        raise AmountInvalid(f"{field} must be between {least:,} and {MAX_TOKENS:,} tokens", field=field, least=least, most=MAX_TOKENS)
+        raise AmountInvalid(
+            f"{field} must be between {least:,} and {MAX_TOKENS:,} tokens", field=field, least=least, most=MAX_TOKENS
+        )
     return tokens
 
 

@@ -31,8 +31,6 @@ def plan_of(book: Book, amount_tokens: int, hold: Hold | None = None) -> Plan | 
     """
     closed: list[Pack] = []
     if hold is not None and book.account.last_closed_seq > hold.opened_seq:
-        if book.closed_since is None or book.closed_since > hold.opened_seq:
-            return Needs(closed_since=hold.opened_seq)
         closed = [pack for pack in book.known_packs() if _is_closed_but_spendable(pack, hold)]
     order = book.window
     if closed:
@@ -64,7 +62,9 @@ def closing_kind(pack: Pack) -> EntryKind:
     return EntryKind.REVOKE if pack.revoked_seq is not None and pack.revoked_seq == pack.closed_seq else EntryKind.EXPIRE
 
 
-def charge(draft: Draft, plan: Plan, charged: Charge, *, request_id: str, key: bytes, fingerprint: bytes, late: bool = False) -> None:
+def charge(
+    draft: Draft, plan: Plan, charged: Charge, *, request_id: str, key: bytes, fingerprint: bytes, late: bool = False
+) -> None:
     """Write a planned charge: first what closed packs must take back of their forfeit, then one line per pack, then the overage."""
     for pack, amount in plan.draws:
         if pack.closed_seq is not None:

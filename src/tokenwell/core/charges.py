@@ -31,9 +31,7 @@ def debit(book: Book, command: Debit, now: datetime) -> Decision | TokenwellErro
     if too_much is not None:
         return too_much
     draft = Draft(book, now)
-    burndown.charge(
-        draft, plan, command.charge, request_id=command.request_id, key=command.key, fingerprint=command.fingerprint
-    )
+    burndown.charge(draft, plan, command.charge, request_id=command.request_id, key=command.key, fingerprint=command.fingerprint)
     return draft.decision(receipts.receipt_of(draft.entries))
 
 

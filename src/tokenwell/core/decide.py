@@ -87,9 +87,8 @@ def _need_hold(book: Book, command: Settle | Release, needs: Needs) -> None:
         return
     if hold.status is HoldStatus.SETTLED and hold.used_tokens and command.key not in book.requests:
         needs.keys.add(command.key)
-    elif hold.status in (HoldStatus.OPEN, HoldStatus.LAPSED) and book.account.last_closed_seq > hold.opened_seq:
-        if book.closed_since is None or book.closed_since > hold.opened_seq:
-            needs.closed_since = hold.opened_seq
+    elif hold.status in (HoldStatus.OPEN, HoldStatus.LAPSED) and not book.knows_closed_since(hold.opened_seq):
+        needs.closed_since = hold.opened_seq
 
 
 def _need_request(book: Book, command: Refund, needs: Needs) -> None:

@@ -79,9 +79,7 @@ def grant(book: Book, command: Grant, now: datetime) -> Decision | TokenwellErro
         pack=pack,
         repaid_tokens=repaid,
     )
-    return draft.decision(
-        answer, pack_count=pack.number, next_expiry_at=_earliest(account.next_expiry_at, pack.expires_at)
-    )
+    return draft.decision(answer, pack_count=pack.number, next_expiry_at=_earliest(account.next_expiry_at, pack.expires_at))
 
 
 def revoke(book: Book, command: Revoke, now: datetime) -> Decision | TokenwellError:
@@ -139,9 +137,7 @@ def extend(book: Book, command: Extend, now: datetime) -> Decision | TokenwellEr
     pack = msgspec.structs.replace(pack, expires_at=command.expires_at)
     draft.packs[pack.id] = pack
     detail = ExtendDetail(before=before, after=pack.expires_at)
-    draft.write(
-        EntryKind.EXTEND, 0, pack=pack, note=command.note, detail=_encoder.encode(detail).decode(), **start_of(command)
-    )
+    draft.write(EntryKind.EXTEND, 0, pack=pack, note=command.note, detail=_encoder.encode(detail).decode(), **start_of(command))
     return draft.decision(
         Extended(
             organization_id=pack.organization_id,

@@ -25,8 +25,9 @@ class HoldStatus(StrEnum):
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens reserved until `lapses_at`, then settled, released or lapsed.
 
-    `opened_seq` is the last journal line at the time: it tells which packs the hold may spend. `request_id` is the caller's key, else the hold's id. After settling, `used_tokens`,
-    `settled_fingerprint`, `balance_after_tokens` and `flags` keep the first answer.
+    `opened_seq` is the last journal line at the time: it tells which packs the hold may spend. `request_id` is the caller's
+    key, else the hold's id. After settling, `used_tokens`, `settled_fingerprint`, `balance_after_tokens` and `flags` keep the
+    first answer.
     """
 
     id: str

@@ -77,6 +77,7 @@ def check_organization_id(organization_id: str) -> str:
     """Return an organization's id if it is 1 … 64 of a–z, 0–9, `-` and `_`; raises RequestInvalid."""
     if not isinstance(organization_id, str) or not _ORGANIZATION.fullmatch(organization_id):
         raise RequestInvalid(
-            "an organization's id is 1 to 64 of a-z, 0-9, - and _, and begins and ends with a letter or digit", field="organization_id"
+            "an organization's id is 1 to 64 of a-z, 0-9, - and _, and begins and ends with a letter or digit",
+            field="organization_id",
         )
     return organization_id

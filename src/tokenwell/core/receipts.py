@@ -150,7 +150,8 @@ def receipt_of(entries: Sequence[Entry], *, replayed: bool = False) -> Receipt:
 
 
 def _drawn_of(entry: Entry) -> Drawn:
-    assert entry.pack_id is not None and entry.pack_remaining_tokens is not None
+    assert entry.pack_id is not None
+    assert entry.pack_remaining_tokens is not None
     return Drawn(
         seq=entry.seq,
         pack_id=entry.pack_id,

@@ -1,0 +1,114 @@
+"""Dialects: what differs between SQLite and PostgreSQL when a connection is opened, and what their errors mean."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psycopg
+import sqlalchemy
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from tokenwell.errors import RequestInvalid, StoreBusy, StoreError, StoreUnavailable
+
+SQLITE_BUSY_SECONDS = 10
+"""How long a writer waits for another process's transaction on SQLite."""
+
+_SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA cache_size = -65536",
+    "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA temp_store = MEMORY",
+)
+_POSTGRES_RETRY = {"40001", "40P01", "55P03"}
+
+
+class Database(msgspec.Struct, frozen=True):
+    """Where the tables live."""
+
+    url: URL
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is an SQLite file; otherwise it is PostgreSQL."""
+        return self.url.get_backend_name() == "sqlite"
+
+
+def parse_database(url: str) -> Database:
+    """Return the database of `sqlite:///file.db` (four slashes: an absolute path) or `postgresql://user@host/name`.
+
+    Raises RequestInvalid for anything else, an in-memory SQLite included: every connection would see another database.
+    """
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except (ArgumentError, ValueError):
+        raise RequestInvalid("the database URL cannot be read", field="database_url") from None
+    if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return Database(parsed.set(drivername="sqlite", database=str(Path(parsed.database).absolute())))
+    if backend in ("postgresql", "postgres"):
+        return Database(parsed.set(drivername="postgresql+psycopg"))
+    raise RequestInvalid("the database URL must be sqlite:///file.db or postgresql://…", field="database_url")
+
+
+def open_engine(database: Database) -> sqlalchemy.Engine:
+    """Return an engine for everything but the hot path. A transaction on SQLite begins with BEGIN IMMEDIATE, so that it never
+    has to be upgraded; readers on autocommit connections take no lock."""
+    if not database.is_sqlite:
+        return sqlalchemy.create_engine(database.url, pool_size=8, max_overflow=24, pool_pre_ping=True)
+    engine = sqlalchemy.create_engine(
+        database.url, connect_args={"check_same_thread": False, "timeout": SQLITE_BUSY_SECONDS, "isolation_level": None}
+    )
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        for pragma in _SQLITE_PRAGMAS:
+            connection.execute(pragma)
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def begin(connection: sqlalchemy.Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def connect_sqlite(database: Database) -> sqlite3.Connection:
+    """Return a driver connection whose transactions we begin ourselves."""
+    connection = sqlite3.connect(
+        str(database.url.database),
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=SQLITE_BUSY_SECONDS,
+        cached_statements=256,
+    )
+    for pragma in _SQLITE_PRAGMAS:
+        connection.execute(pragma)
+    return connection
+
+
+def connect_postgres(database: Database) -> psycopg.Connection[Any]:
+    """Return a driver connection in autocommit mode: transactions are begun and committed by statement."""
+    url = database.url.set(drivername="postgresql")
+    return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True, connect_timeout=5)
+
+
+def translate(error: Exception) -> StoreError | None:
+    """Return what a driver's error means for a caller, None if it is not about reaching the database."""
+    if isinstance(error, DBAPIError):
+        origin = error.orig
+        return translate(origin) if isinstance(origin, Exception) else None
+    if isinstance(error, sqlite3.OperationalError):
+        busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        return StoreBusy("the database is locked by another writer") if busy else StoreUnavailable(reason=str(error))
+    if isinstance(error, psycopg.Error):
+        if error.sqlstate in _POSTGRES_RETRY:
+            return StoreBusy("the database asked to try again")
+        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            return StoreUnavailable(reason=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+    return None
