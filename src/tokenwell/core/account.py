@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -75,11 +76,12 @@ class Needs(msgspec.Struct, kw_only=True):
 
 class Book(msgspec.Struct, kw_only=True):
     """A writer's working copy of one organization: the account, the first packs in burn-down order, and whatever else the
-    commands at hand need. None in `packs`, `holds`, `requests` or `hold_keys` says that there is no such thing."""
+    commands at hand need. `depth` is how many packs were asked for, `complete` whether these are all. None in `packs`, `holds`, `requests` or `hold_keys` says that there is no such thing."""
 
     account: Account
     thresholds: Thresholds
     window: list[BurnKey] = msgspec.field(default_factory=list)
+    depth: int = 0
     complete: bool = False
     packs: dict[str, Pack | None] = msgspec.field(default_factory=dict)
     holds: dict[str, Hold | None] = msgspec.field(default_factory=dict)
@@ -88,6 +90,7 @@ class Book(msgspec.Struct, kw_only=True):
     closed_since: int | None = None
     open_holds: bool = False
     repaid: bool = False
+    passing: set[str] = msgspec.field(default_factory=set)
 
     def put_pack(self, pack: Pack) -> None:
         """Take the new version of a pack, keeping the window in burn-down order."""
@@ -104,6 +107,12 @@ class Book(msgspec.Struct, kw_only=True):
         self.packs[pack.id] = pack
         if pack.is_open and (self.complete or (self.window and key < self.window[-1])):
             insort(self.window, key)
+
+    def put_hold(self, hold: Hold) -> None:
+        """Take a hold; unless it is open, it is dropped with the next `forget`."""
+        self.holds[hold.id] = hold
+        if hold.status is not HoldStatus.OPEN:
+            self.passing.add(hold.id)
 
     def knows_closed_since(self, seq: int) -> bool:
         """Return whether every pack that was closed after line `seq` is loaded."""
@@ -136,9 +145,11 @@ class Book(msgspec.Struct, kw_only=True):
         if self.open_holds or len(self.holds) > most_holds:
             self.holds = {}
             self.open_holds = False
-        elif self.holds:
-            for hold_id in [key for key, hold in self.holds.items() if hold is None or hold.status is not HoldStatus.OPEN]:
-                del self.holds[hold_id]
+        for hold_id in self.passing:
+            hold = self.holds.get(hold_id)
+            if hold is None or hold.status is not HoldStatus.OPEN:
+                self.holds.pop(hold_id, None)
+        self.passing.clear()
 
 
 class Decision(msgspec.Struct, kw_only=True):
@@ -148,7 +159,7 @@ class Decision(msgspec.Struct, kw_only=True):
     entries: list[Entry]
     packs: dict[str, Pack]
     holds: dict[str, Hold]
-    answer: object
+    answer: Any
     thresholds: Thresholds | None = None
 
     def apply(self, book: Book) -> None:
@@ -158,7 +169,8 @@ class Decision(msgspec.Struct, kw_only=True):
             book.thresholds = self.thresholds
         for pack in self.packs.values():
             book.put_pack(pack)
-        book.holds.update(self.holds)
+        for hold in self.holds.values():
+            book.put_hold(hold)
         if book.requests:
             for entry in self.entries:
                 if entry.ref_seq is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from tokenwell.core.account import Book, Needs
@@ -49,7 +51,7 @@ def plan_of(book: Book, amount_tokens: int, hold: Hold | None = None) -> Plan | 
         draws.append((pack, take))
         left -= take
     if left and not book.complete:
-        return Needs(window=max(8, len(book.window) * DEEPER))
+        return Needs(window=book.depth * DEEPER)
     return Plan(draws, left)
 
 
@@ -75,7 +77,7 @@ def charge(
     cuts = _cuts_of(amounts, charged)
     parts = len(amounts)
     for part, (amount, (prompt, completion)) in enumerate(zip(amounts, cuts, strict=True), start=1):
-        line = {
+        line: dict[str, Any] = {
             "request_id": request_id,
             "part": part,
             "parts": parts,

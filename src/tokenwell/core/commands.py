@@ -42,7 +42,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
         return self.key
 
 
-class Grant(Command):
+class Grant(Command, frozen=True, kw_only=True):
     """Grant a pack."""
 
     pack_id: str
@@ -52,7 +52,7 @@ class Grant(Command):
     note: str = ""
 
 
-class Revoke(Command):
+class Revoke(Command, frozen=True, kw_only=True):
     """Revoke a pack; `cancel_holds` also releases the open holds that could spend it."""
 
     pack_id: str
@@ -65,7 +65,7 @@ class Revoke(Command):
         return self.pack_id
 
 
-class Extend(Command):
+class Extend(Command, frozen=True, kw_only=True):
     """Move a pack's expiry to a later instant, or to never."""
 
     pack_id: str
@@ -78,7 +78,7 @@ class Extend(Command):
         return self.pack_id
 
 
-class OpenHold(Command):
+class OpenHold(Command, frozen=True, kw_only=True):
     """Reserve tokens for `ttl`."""
 
     hold_id: str
@@ -87,7 +87,7 @@ class OpenHold(Command):
     ttl: timedelta
 
 
-class Settle(Command):
+class Settle(Command, frozen=True, kw_only=True):
     """Charge what a held request used. The key is the hold's own."""
 
     hold_id: str
@@ -99,7 +99,7 @@ class Settle(Command):
         return self.hold_id
 
 
-class Release(Command):
+class Release(Command, frozen=True, kw_only=True):
     """Give a hold back unused."""
 
     hold_id: str
@@ -110,7 +110,7 @@ class Release(Command):
         return self.hold_id
 
 
-class Debit(Command):
+class Debit(Command, frozen=True, kw_only=True):
     """Charge a request without a hold. `already_used` charges whatever the state is, into overage if need be."""
 
     request_id: str
@@ -118,7 +118,7 @@ class Debit(Command):
     already_used: bool = False
 
 
-class Refund(Command):
+class Refund(Command, frozen=True, kw_only=True):
     """Give tokens of a charged request back; `amount_tokens` None gives back all that is left of it."""
 
     refund_id: str
@@ -133,7 +133,7 @@ class Refund(Command):
         return self.debited_key
 
 
-class SetThresholds(Command):
+class SetThresholds(Command, frozen=True, kw_only=True):
     """Set an organization's own thresholds; None returns to the platform's."""
 
     own: Thresholds | None

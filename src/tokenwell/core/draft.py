@@ -103,7 +103,7 @@ class Draft:
         self.holds[hold.id] = hold
         return hold
 
-    def decision(self, answer: object, *, thresholds: Thresholds | None = None, **account: Any) -> Decision:
+    def decision(self, answer: Any, *, thresholds: Thresholds | None = None, **account: Any) -> Decision:
         """Return the finished decision; `account` are further changes to the account."""
         return Decision(
             account=msgspec.structs.replace(

@@ -34,7 +34,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     replayed: bool = False
 
 
-class Receipt(Answer):
+class Receipt(Answer, frozen=True, kw_only=True):
     """A debit, a settled hold or a refund. `amount_tokens` is the whole; `overage_tokens` the share no pack paid (or, of a
     refund, the share that lowered the overage)."""
 
@@ -49,14 +49,14 @@ class Receipt(Answer):
     late: bool = False
 
 
-class Granted(Answer):
+class Granted(Answer, frozen=True, kw_only=True):
     """A pack was granted; `repaid_tokens` of it went to overage at once."""
 
     pack: Pack
     repaid_tokens: int = 0
 
 
-class Revoked(Answer):
+class Revoked(Answer, frozen=True, kw_only=True):
     """A pack was revoked; `forfeited_tokens` no longer count."""
 
     pack_id: str
@@ -64,7 +64,7 @@ class Revoked(Answer):
     released_holds: int = 0
 
 
-class Extended(Answer):
+class Extended(Answer, frozen=True, kw_only=True):
     """A pack's expiry moved."""
 
     pack_id: str
@@ -72,19 +72,19 @@ class Extended(Answer):
     expires_at: datetime | None
 
 
-class Held(Answer):
+class Held(Answer, frozen=True, kw_only=True):
     """A hold was opened."""
 
     hold: Hold
 
 
-class Released(Answer):
+class Released(Answer, frozen=True, kw_only=True):
     """A hold was released, or had lapsed before."""
 
     hold_id: str
 
 
-class ThresholdsSet(Answer):
+class ThresholdsSet(Answer, frozen=True, kw_only=True):
     """The thresholds now in force."""
 
     warning_tokens: int

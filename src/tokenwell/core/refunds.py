@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -98,10 +99,12 @@ def _write(draft: Draft, command: Refund, steps: list[Step]) -> None:
     parts = len(steps) + sum(gone)
     part = 0
 
-    def line(step: Step) -> dict[str, object]:
+    def line(step: Step) -> dict[str, Any]:
         nonlocal part
         part += 1
-        first = {"key": command.key, "fingerprint": command.fingerprint, "detail": _detail_of(command)} if part == 1 else {}
+        first: dict[str, Any] = (
+            {"key": command.key, "fingerprint": command.fingerprint, "detail": _detail_of(command)} if part == 1 else {}
+        )
         about = step.entry
         return first | {
             "request_id": command.refund_id,

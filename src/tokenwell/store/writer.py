@@ -1,14 +1,41 @@
-"""The writer: the one place that commits."""
+"""The writer: the one place that commits.
+
+A batch of commands is one transaction: open the books of its organizations, decide each command in turn, write all changes with a
+fixed number of statements, commit. Books are kept from batch to batch and guarded by their version, so that a batch that
+nobody else got in the way of reads nothing at all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from typing import cast
 
+import msgspec
 import sqlalchemy
 
-from tokenwell.errors import CommitUnknown
-from tokenwell.store.dialects import translate
+from tokenwell.core import decide
+from tokenwell.core.account import Book, Decision, Needs
+from tokenwell.core.commands import Command
+from tokenwell.core.health import Thresholds
+from tokenwell.core.holds import Hold
+from tokenwell.core.journal import Entry
+from tokenwell.core.packs import Pack
+from tokenwell.core.receipts import Answer
+from tokenwell.errors import CommitUnknown, OrganizationNotFound, StoreBusy, StoreError, StoreUnavailable
+from tokenwell.store import schema
+from tokenwell.store.dialects import Database, translate
+from tokenwell.store.drivers import Driver, is_conflict, open_driver
+from tokenwell.store.loading import load_books, load_due, load_needs
+from tokenwell.store.rows import account_row, entry_rows, hold_row, pack_row, rollup_rows
+
+_ATTEMPTS = 5
+_CAREFUL_BATCHES = 16  # after somebody else got in the way, so many batches lock before they decide
+
+
+class Stale(Exception):
+    """Somebody else wrote to an organization after its book was read."""
 
 
 @contextmanager
@@ -31,3 +58,229 @@ def transaction(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
             connection.commit()
         except Exception as error:
             raise CommitUnknown() if translate(error) else error from error
+
+
+class Writer:
+    """Commits batches of commands. Not thread-safe: one thread at a time holds it."""
+
+    def __init__(
+        self, database: Database, *, thresholds: Thresholds, clock: Callable[[], datetime], most_books: int = 20_000
+    ) -> None:
+        self._database = database
+        self._thresholds = thresholds
+        self._clock = clock
+        self._most_books = most_books
+        self._driver: Driver | None = None
+        self._books: dict[str, Book] = {}
+        self._careful = 0
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._driver is not None:
+            self._driver.close()
+            self._driver = None
+
+    def commit(self, commands: Sequence[Command]) -> list[Answer | Exception]:
+        """Decide the commands in order and commit all their changes in one transaction; returns an answer or an error for each.
+
+        No two commands of a batch may have the same key or subject. Raises StoreBusy and StoreUnavailable where nothing was
+        changed, CommitUnknown where the connection was lost while committing.
+        """
+        driver = self._open()
+        if driver.one_organization:
+            return self._commit_apart(driver, commands)
+        return self._commit_together(driver, commands)
+
+    def _commit_apart(self, driver: Driver, commands: Sequence[Command]) -> list[Answer | Exception]:
+        answers: dict[int, Answer | Exception] = {}
+        by_organization: dict[str, list[int]] = {}
+        for place, command in enumerate(commands):
+            by_organization.setdefault(command.organization_id, []).append(place)
+        for places in by_organization.values():
+            try:
+                group = self._commit_together(driver, [commands[place] for place in places])
+            except StoreError as error:
+                group = [error] * len(places)
+            answers.update(zip(places, group, strict=True))
+        return [answers[place] for place in range(len(commands))]
+
+    def _commit_together(self, driver: Driver, commands: Sequence[Command]) -> list[Answer | Exception]:
+        organization_ids = sorted({command.organization_id for command in commands})
+        for attempt in range(_ATTEMPTS):
+            # What somebody else wrote in between shows at the latest when the batch is written. Then it is decided again under
+            # locks, with its keys looked up first: nothing can come in between any more.
+            certain = driver.verifies_first or attempt > 0 or self._careful > 0
+            batch = Batch(driver, self._books, self._thresholds, organization_ids, certain=certain, check_keys=attempt > 0)
+            try:
+                answers = batch.run(commands, self._clock)
+                self._careful = _CAREFUL_BATCHES if attempt else max(0, self._careful - 1)
+                self._trim()
+                return answers
+            except Stale:
+                self._forget(driver, organization_ids)
+            except Exception as error:
+                in_doubt, driver.committing = driver.committing, False
+                self._forget(driver, organization_ids)
+                if is_conflict(error):
+                    continue
+                meaning = translate(error)
+                if isinstance(meaning, StoreBusy) and attempt + 1 < _ATTEMPTS and not driver.verifies_first:
+                    continue
+                if isinstance(meaning, StoreUnavailable):
+                    self.close()
+                    if in_doubt:
+                        raise CommitUnknown from error
+                raise meaning or error from error
+        raise StoreBusy("other writers were faster, again and again")
+
+    def _open(self) -> Driver:
+        if self._driver is None:
+            self._books.clear()
+            try:
+                self._driver = open_driver(self._database)
+            except Exception as error:
+                raise translate(error) or error from error
+        return self._driver
+
+    def _forget(self, driver: Driver, organization_ids: list[str]) -> None:
+        for organization_id in organization_ids:
+            self._books.pop(organization_id, None)
+        try:
+            driver.rollback()
+        except Exception:
+            self.close()
+
+    def _trim(self) -> None:
+        while len(self._books) > self._most_books:
+            self._books.pop(next(iter(self._books)))
+
+
+class Batch:
+    """One attempt to commit a batch."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        books: dict[str, Book],
+        platform: Thresholds,
+        organization_ids: list[str],
+        *,
+        certain: bool,
+        check_keys: bool,
+    ) -> None:
+        self._driver = driver
+        self._books = books
+        self._platform = platform
+        self._organization_ids = organization_ids
+        self._certain = certain
+        self._check_keys = check_keys
+        self._entries: list[Entry] = []
+        self._packs: dict[str, Pack] = {}
+        self._holds: dict[str, Hold] = {}
+        self._written: set[str] = set()
+
+    def run(self, commands: Sequence[Command], clock: Callable[[], datetime]) -> list[Answer | Exception]:
+        """Open the books, decide, write and commit. Raises Stale where somebody else wrote since the books were read."""
+        self._open_books()
+        now = clock()
+        self._advance(now)
+        self._prefetch(commands)
+        answers: list[Answer | Exception] = []
+        doubtful: set[str] = set()
+        for command in commands:
+            book = self._books.get(command.organization_id)
+            answer = (
+                OrganizationNotFound(organization_id=command.organization_id) if book is None else self._decide(book, command, now)
+            )
+            if isinstance(answer, Exception):
+                doubtful.add(command.organization_id)
+            answers.append(answer)
+        self._verify(doubtful - self._written)
+        self._write()
+        return answers
+
+    def _open_books(self) -> None:
+        driver, books = self._driver, self._books
+        unknown = [organization_id for organization_id in self._organization_ids if organization_id not in books]
+        if self._certain:
+            versions = driver.begin(self._organization_ids)
+            unknown = [o for o in self._organization_ids if o not in books or books[o].account.version != versions.get(o)]
+            for organization_id in unknown:
+                books.pop(organization_id, None)
+        if unknown:
+            books.update(load_books(driver, unknown, self._platform))
+
+    def _advance(self, now: datetime) -> None:
+        for organization_id in self._organization_ids:
+            book = self._books.get(organization_id)
+            if book is not None:
+                at = max(now, book.account.last_at)
+                if decide.is_due(book, at):
+                    self._take(book, decide.advance(book, at, **load_due(self._driver, book, at)))
+
+    def _prefetch(self, commands: Sequence[Command]) -> None:
+        """Load what all commands together need, in as few rounds as it takes."""
+        while True:
+            needed: dict[str, tuple[Book, Needs]] = {}
+            for command in commands:
+                book = self._books.get(command.organization_id)
+                needs = None if book is None else decide.needs_of(book, command, check_key=self._check_keys)
+                if book is not None and needs is not None:
+                    needed.setdefault(command.organization_id, (book, Needs()))[1].merge(needs)
+            if not needed:
+                return
+            load_needs(self._driver, list(needed.values()))
+
+    def _decide(self, book: Book, command: Command, now: datetime) -> Answer | Exception:
+        at = max(now, book.account.last_at)
+        while True:
+            outcome = decide.decide(book, command, at)
+            if isinstance(outcome, Needs):
+                load_needs(self._driver, [(book, outcome)])
+            elif isinstance(outcome, Decision):
+                self._take(book, outcome)
+                return cast(Answer, outcome.answer)
+            else:
+                return outcome
+
+    def _take(self, book: Book, decision: Decision) -> None:
+        decision.apply(book)
+        self._entries.extend(decision.entries)
+        self._packs.update(decision.packs)
+        self._holds.update(decision.holds)
+        self._written.add(book.account.organization_id)
+
+    def _verify(self, organization_ids: set[str]) -> None:
+        """Make sure that a refusal was not decided on a book that somebody else has changed since."""
+        if self._certain or not organization_ids:
+            return
+        versions = self._driver.versions(sorted(organization_ids))
+        for organization_id in organization_ids:
+            book = self._books.get(organization_id)
+            if versions.get(organization_id) != (None if book is None else book.account.version):
+                raise Stale
+
+    def _write(self) -> None:
+        if not self._written:
+            self._driver.rollback()
+            self._tidy()
+            return
+        rows = entry_rows(self._entries)
+        changes = [
+            (schema.pack, [pack_row(pack) for pack in self._packs.values()]),
+            (schema.hold, [hold_row(hold) for hold in self._holds.values()]),
+            (schema.entry, rows),
+            (schema.rollup, rollup_rows(rows)),
+        ]
+        accounts = [account_row(self._books[organization_id].account) for organization_id in sorted(self._written)]
+        self._driver.write(accounts, changes, begun=self._certain)
+        for organization_id in self._written:
+            book = self._books[organization_id]
+            book.account = msgspec.structs.replace(book.account, version=book.account.version + 1)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        for organization_id in self._organization_ids:
+            book = self._books.get(organization_id)
+            if book is not None:
+                book.forget()

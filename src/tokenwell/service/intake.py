@@ -1,0 +1,328 @@
+"""Intake: what a caller gives, checked and made into a command. Bad input is refused here, before anything is touched.
+
+The methods of `Intake` are the signatures of the library's writes: `Meter` and `AsyncMeter` commit what they build.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from tokenwell.core.amounts import parse_amount
+from tokenwell.core.commands import Charge, Debit, Extend, Grant, OpenHold, Refund, Release, Revoke, SetThresholds, Settle
+from tokenwell.core.health import Thresholds
+from tokenwell.core.holds import LONGEST_HOLD
+from tokenwell.core.identifiers import check_key, check_label, check_organization_id, decode_id, fingerprint_of, key_bytes
+from tokenwell.core.instants import to_utc
+from tokenwell.core.packs import NOTE_LIMIT, PRIORITY_LIMIT
+from tokenwell.core.rates import Rate, charge_of
+from tokenwell.core.usage import Usage
+from tokenwell.errors import AmountInvalid, HoldNotFound, PackNotFound, RequestInvalid
+from tokenwell.service.ports import new_id
+from tokenwell.service.reading import Reading
+
+HOLD_TTL = timedelta(minutes=10)
+"""How long a hold lasts unless the caller says otherwise."""
+
+RAW_USAGE_LIMIT = 8_192
+"""The largest raw usage kept with a line, in bytes of JSON; a larger one is not kept."""
+
+_NUMBER = re.compile(r"(?:PK-)?([1-9][0-9]{0,17})", re.IGNORECASE)
+_encode = msgspec.json.Encoder().encode
+
+
+class Intake:
+    """Builds commands. Reads only what a command's input refers to: rates, and packs by number."""
+
+    def __init__(self, reading: Reading, *, platform: Thresholds) -> None:
+        self._reading = reading
+        self._platform = platform
+
+    def set_thresholds(self, organization_id: str, *, warning: int | str, reserve: int | str) -> SetThresholds:
+        """Set an organization's own thresholds, in tokens. Raises ThresholdsInvalid unless warning ≥ reserve ≥ 0."""
+        own = Thresholds(parse_amount(warning, field="warning", least=0), parse_amount(reserve, field="reserve", least=0))
+        return self._thresholds(organization_id, own)
+
+    def clear_thresholds(self, organization_id: str) -> SetThresholds:
+        """Return an organization to the platform's thresholds."""
+        return self._thresholds(organization_id, None)
+
+    def _thresholds(self, organization_id: str, own: Thresholds | None) -> SetThresholds:
+        return SetThresholds(
+            organization_id=check_organization_id(organization_id),
+            key=key_bytes(new_id("req")),
+            fingerprint=b"",
+            own=own,
+            platform=self._platform,
+        )
+
+    def grant(
+        self,
+        organization_id: str,
+        amount: int | str,
+        *,
+        expires_at: datetime | None = None,
+        priority: int = 0,
+        note: str = "",
+        key: str | None = None,
+    ) -> Grant:
+        """Grant a pack of `amount` tokens (1 … MAX_TOKENS, `"5M"` is understood) that expires at an instant, or never.
+
+        A lower `priority` (−1,000 … 1,000) is spent first. Overage is repaid out of the pack at once.
+        """
+        if type(priority) is not int or not -PRIORITY_LIMIT <= priority <= PRIORITY_LIMIT:
+            raise RequestInvalid(f"priority must be between {-PRIORITY_LIMIT} and {PRIORITY_LIMIT}", field="priority")
+        total = parse_amount(amount)
+        expires_at = None if expires_at is None else to_utc(expires_at, field="expires_at")
+        note = _check_note(note)
+        return Grant(
+            organization_id=check_organization_id(organization_id),
+            key=key_bytes(_key(key)),
+            fingerprint=fingerprint_of("grant", total, expires_at, priority, note),
+            pack_id=new_id("pack"),
+            total_tokens=total,
+            expires_at=expires_at,
+            priority=priority,
+            note=note,
+        )
+
+    def revoke(
+        self, organization_id: str, pack: str, *, cancel_holds: bool = False, note: str = "", key: str | None = None
+    ) -> Revoke:
+        """Revoke a pack, named by id or number (`PK-7`). What is left of it stops counting at once.
+
+        Open holds may still spend it unless `cancel_holds`. Raises PackNotFound, PackAlreadyRevoked.
+        """
+        pack_id = self._pack_id(organization_id, pack)
+        note = _check_note(note)
+        return Revoke(
+            organization_id=check_organization_id(organization_id),
+            key=key_bytes(_key(key)),
+            fingerprint=fingerprint_of("revoke", pack_id, bool(cancel_holds), note),
+            pack_id=pack_id,
+            cancel_holds=bool(cancel_holds),
+            note=note,
+        )
+
+    def extend(
+        self, organization_id: str, pack: str, *, expires_at: datetime | None, note: str = "", key: str | None = None
+    ) -> Extend:
+        """Move a pack's expiry to a later instant, or (None) to never. Raises PackNotFound, PackAlreadyRevoked, PackExpired."""
+        pack_id = self._pack_id(organization_id, pack)
+        expires_at = None if expires_at is None else to_utc(expires_at, field="expires_at")
+        note = _check_note(note)
+        return Extend(
+            organization_id=check_organization_id(organization_id),
+            key=key_bytes(_key(key)),
+            fingerprint=fingerprint_of("extend", pack_id, expires_at, note),
+            pack_id=pack_id,
+            expires_at=expires_at,
+            note=note,
+        )
+
+    def open_hold(self, organization_id: str, amount: int | str, *, ttl: timedelta = HOLD_TTL, key: str | None = None) -> OpenHold:
+        """Reserve `amount` tokens for `ttl` (at most a day). Raises AiStopped, BalanceHeld."""
+        tokens = parse_amount(amount)
+        if not timedelta(0) < ttl <= LONGEST_HOLD:
+            raise RequestInvalid(f"a hold lasts more than nothing and at most {LONGEST_HOLD}", field="ttl")
+        hold_id = new_id("hold")
+        request_id = hold_id if key is None else check_key(key)
+        return OpenHold(
+            organization_id=check_organization_id(organization_id),
+            key=key_bytes(request_id),
+            fingerprint=fingerprint_of("hold", tokens, ttl),
+            hold_id=hold_id,
+            request_id=request_id,
+            tokens=tokens,
+            ttl=ttl,
+        )
+
+    def settle(
+        self,
+        organization_id: str,
+        hold_id: str,
+        amount: int | str | None = None,
+        *,
+        usage: Usage | None = None,
+        prompt_tokens: int | None = None,
+        completion_tokens: int | None = None,
+        model: str | None = None,
+        session: str | None = None,
+        reason: str | None = None,
+        service_id: str | None = None,
+        key_id: str | None = None,
+        note: str = "",
+        raw_usage: Mapping[str, Any] | None = None,
+        estimated: bool = False,
+    ) -> Settle:
+        """Charge what a held request used: `amount` tokens, else its usage at the model's rate; 0 is allowed.
+
+        Idempotent by the hold. Raises HoldNotFound, HoldAlreadySettled (another usage), HoldAlreadyReleased.
+        """
+        charge = self._charge(
+            amount, usage=usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, model=model, session=session,
+            reason=reason, service_id=service_id, key_id=key_id, note=note, raw_usage=raw_usage, estimated=estimated, least=0,
+        )  # fmt: skip
+        return Settle(
+            organization_id=check_organization_id(organization_id),
+            key=_hold_bytes(hold_id),
+            fingerprint=fingerprint_of("settle", charge),
+            hold_id=hold_id,
+            charge=charge,
+        )
+
+    def release(self, organization_id: str, hold_id: str) -> Release:
+        """Give a hold back unused. Idempotent. Raises HoldNotFound, HoldAlreadySettled."""
+        return Release(
+            organization_id=check_organization_id(organization_id), key=_hold_bytes(hold_id), fingerprint=b"", hold_id=hold_id
+        )
+
+    def debit(
+        self,
+        organization_id: str,
+        amount: int | str | None = None,
+        *,
+        usage: Usage | None = None,
+        prompt_tokens: int | None = None,
+        completion_tokens: int | None = None,
+        model: str | None = None,
+        session: str | None = None,
+        reason: str | None = None,
+        service_id: str | None = None,
+        key_id: str | None = None,
+        note: str = "",
+        raw_usage: Mapping[str, Any] | None = None,
+        estimated: bool = False,
+        already_used: bool = False,
+        key: str | None = None,
+    ) -> Debit:
+        """Charge a request: `amount` tokens, else its usage at the model's rate (one to one where none is set).
+
+        Admitted like a hold, raising AiStopped or BalanceHeld, unless the tokens are `already_used`: then it is always charged,
+        into overage if need be.
+        """
+        charge = self._charge(
+            amount, usage=usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, model=model, session=session,
+            reason=reason, service_id=service_id, key_id=key_id, note=note, raw_usage=raw_usage, estimated=estimated, least=1,
+        )  # fmt: skip
+        request_id = _key(key)
+        return Debit(
+            organization_id=check_organization_id(organization_id),
+            key=key_bytes(request_id),
+            fingerprint=fingerprint_of("debit", bool(already_used), charge),
+            request_id=request_id,
+            charge=charge,
+            already_used=bool(already_used),
+        )
+
+    def refund(
+        self, organization_id: str, request_id: str, amount: int | str | None = None, *, note: str = "", key: str | None = None
+    ) -> Refund:
+        """Give tokens of a charged request back to the packs they came from; all that is left of it unless `amount` says less.
+
+        Raises RequestNotFound, and AmountInvalid where less is left.
+        """
+        request_id = check_key(request_id, field="request_id")
+        tokens = None if amount is None else parse_amount(amount)
+        note = _check_note(note)
+        refund_id = _key(key)
+        return Refund(
+            organization_id=check_organization_id(organization_id),
+            key=key_bytes(refund_id),
+            fingerprint=fingerprint_of("refund", request_id, tokens, note),
+            refund_id=refund_id,
+            request_id=request_id,
+            debited_key=key_bytes(request_id),
+            amount_tokens=tokens,
+            note=note,
+        )
+
+    def _charge(
+        self,
+        amount: int | str | None,
+        *,
+        usage: Usage | None,
+        prompt_tokens: int | None,
+        completion_tokens: int | None,
+        model: str | None,
+        session: str | None,
+        reason: str | None,
+        service_id: str | None,
+        key_id: str | None,
+        note: str,
+        raw_usage: Mapping[str, Any] | None,
+        estimated: bool,
+        least: int,
+    ) -> Charge:
+        if usage is None:
+            if prompt_tokens is not None or completion_tokens is not None:
+                usage = Usage(input_tokens=prompt_tokens or 0, output_tokens=completion_tokens or 0)
+        elif prompt_tokens is not None or completion_tokens is not None:
+            raise RequestInvalid("give either usage or prompt and completion tokens", field="usage")
+        rate = None
+        if amount is not None:
+            tokens = parse_amount(amount, least=least)
+        elif usage is None:
+            raise AmountInvalid("give an amount, or the prompt and completion tokens", field="amount")
+        else:
+            rate = self._reading.rate_for(model)
+            tokens = parse_amount(charge_of(usage, rate), least=least)
+        return Charge(
+            amount_tokens=tokens,
+            prompt_tokens=None if usage is None else usage.prompt_tokens,
+            completion_tokens=None if usage is None else usage.completion_tokens,
+            model=check_label(model, field="model"),
+            session=check_label(session, field="session"),
+            reason=check_label(reason, field="reason"),
+            service_id=check_label(service_id, field="service_id"),
+            key_id=check_label(key_id, field="key_id"),
+            detail=_detail_of(usage, rate, raw_usage),
+            estimated=bool(estimated),
+            note=_check_note(note),
+        )
+
+    def _pack_id(self, organization_id: str, pack: str) -> str:
+        number = _NUMBER.fullmatch(pack) if isinstance(pack, str) else None
+        if number is not None:
+            return self._reading.pack_id_of(organization_id, int(number[1]))
+        try:
+            decode_id(pack)
+        except (ValueError, TypeError):
+            raise PackNotFound(pack_id=pack) from None
+        return pack
+
+
+def _key(key: str | None) -> str:
+    return new_id("req") if key is None else check_key(key)
+
+
+def _check_note(note: str) -> str:
+    return check_label(note, field="note", limit=NOTE_LIMIT) or ""
+
+
+def _hold_bytes(hold_id: str) -> bytes:
+    try:
+        return decode_id(hold_id)
+    except (ValueError, TypeError):
+        raise HoldNotFound(hold_id=hold_id) from None
+
+
+def _detail_of(usage: Usage | None, rate: Rate | None, raw_usage: Mapping[str, Any] | None) -> str | None:
+    """Return what is kept with a line as JSON: pools beyond prompt and completion, the rate, the provider's own usage."""
+    detail: dict[str, Any] = {}
+    if usage is not None and (usage.cache_read_tokens or usage.cache_write_tokens or usage.reasoning_tokens):
+        detail["usage"] = usage
+    if rate is not None:
+        detail["rate"] = rate
+    if raw_usage is not None:
+        try:
+            raw = _encode(raw_usage)
+        except (TypeError, ValueError):
+            raise RequestInvalid("raw_usage must be JSON", field="raw_usage") from None
+        if len(raw) <= RAW_USAGE_LIMIT:
+            detail["raw"] = msgspec.Raw(raw)
+    return _encode(detail).decode() if detail else None

@@ -1,0 +1,236 @@
+"""The meter: the library's public face. Grants, holds, charges and reads, for plain and for asynchronous code.
+
+What can be written is defined once, in `Intake`; what can be read, in `Reading`. `Meter` and `AsyncMeter` give both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
+
+from tokenwell.core.commands import Command
+from tokenwell.core.health import Thresholds
+from tokenwell.core.identifiers import check_label, check_organization_id
+from tokenwell.core.receipts import Answer, Extended, Granted, Held, Receipt, Released, Revoked, ThresholdsSet
+from tokenwell.service.batching import Batcher
+from tokenwell.service.intake import HOLD_TTL, Intake
+from tokenwell.service.ports import Clock, Organization, system_clock
+from tokenwell.service.reading import Reading
+from tokenwell.store import registry
+from tokenwell.store.dialects import open_engine, parse_database
+from tokenwell.store.migration import migrate as migrate_schema
+from tokenwell.store.writer import Writer
+
+DEFAULT_THRESHOLDS = Thresholds(1_000_000, 100_000)
+"""Warning threshold and minimum reserve of an organization that has none of its own, where the platform sets no others."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+A = TypeVar("A", bound=Answer)
+
+
+def _writes(build: Callable[Concatenate[Intake, P], Command], answer: type[A]) -> Callable[Concatenate[Meter, P], A]:
+    @functools.wraps(build)
+    def call(self: Meter, /, *args: P.args, **kwargs: P.kwargs) -> A:
+        return cast(A, self.batcher.submit(build(self.intake, *args, **kwargs)))
+
+    return call
+
+
+def _awrites(
+    build: Callable[Concatenate[Intake, P], Command], answer: type[A]
+) -> Callable[Concatenate[AsyncMeter, P], Awaitable[A]]:
+    @functools.wraps(build)
+    async def call(self: AsyncMeter, /, *args: P.args, **kwargs: P.kwargs) -> A:
+        return cast(A, await self.meter.batcher.asubmit(build(self.meter.intake, *args, **kwargs)))
+
+    return call
+
+
+def _reads(read: Callable[Concatenate[Reading, P], R]) -> Callable[Concatenate[Meter, P], R]:
+    @functools.wraps(read)
+    def call(self: Meter, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return read(self.reading, *args, **kwargs)
+
+    return call
+
+
+def _areads(read: Callable[Concatenate[Reading, P], R]) -> Callable[Concatenate[AsyncMeter, P], Awaitable[R]]:
+    @functools.wraps(read)
+    async def call(self: AsyncMeter, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.to_thread(read, self.meter.reading, *args, **kwargs)
+
+    return call
+
+
+class Meter:
+    """Meters the tokens of many organizations on one database.
+
+    `url` is `sqlite:///file.db` or `postgresql://user@host/name`. `thresholds` are the platform's. `queue_limit` commands may
+    wait (then StoreBusy), at most `batch_limit` are committed in one transaction. `migrate` brings the schema up to date first.
+    Safe to share between threads; from coroutines use `aio`, which has the same methods.
+
+    Every write takes an idempotency `key`: repeated with the same input it gives the first answer, `replayed`; with other input
+    IdempotencyConflict. Every method may raise OrganizationNotFound, RequestInvalid and StoreError.
+    """
+
+    def __init__(
+        self,
+        url: str = "sqlite:///tokenwell.db",
+        *,
+        thresholds: Thresholds = DEFAULT_THRESHOLDS,
+        clock: Clock = system_clock,
+        queue_limit: int = 10_000,
+        batch_limit: int = 256,
+        migrate: bool = True,
+    ) -> None:
+        database = parse_database(url)
+        self.clock = clock
+        self.engine = open_engine(database)
+        if migrate:
+            migrate_schema(self.engine)
+        self.reading = Reading(self.engine, platform=thresholds, clock=clock)
+        self.intake = Intake(self.reading, platform=thresholds)
+        self._writer = Writer(database, thresholds=thresholds, clock=clock)
+        self.batcher = Batcher(self._writer.commit, queue_limit=queue_limit, batch_limit=batch_limit)
+        self.aio = AsyncMeter(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Commit what waits and close every connection."""
+        self.batcher.close()
+        self._writer.close()
+        self.engine.dispose()
+
+    def create_organization(self, organization_id: str, *, name: str | None = None) -> Organization:
+        """Create an organization; again with the same name changes nothing. Raises OrganizationExists for another name."""
+        organization_id = check_organization_id(organization_id)
+        label = check_label(name, field="name") or organization_id
+        registry.create_organization(self.engine, organization_id, name=label, now=self.clock())
+        return self.organization(organization_id)
+
+    @contextmanager
+    def hold(
+        self, organization_id: str, amount: int | str, *, ttl: timedelta = HOLD_TTL, key: str | None = None
+    ) -> Iterator[HeldRequest]:
+        """Hold tokens for the block: settle inside it what was used. Left unsettled, the hold is released."""
+        request = HeldRequest(self, organization_id, self.open_hold(organization_id, amount, ttl=ttl, key=key))
+        try:
+            yield request
+        finally:
+            if request.receipt is None:
+                self.release(organization_id, request.id)
+
+    grant = _writes(Intake.grant, Granted)
+    revoke = _writes(Intake.revoke, Revoked)
+    extend = _writes(Intake.extend, Extended)
+    open_hold = _writes(Intake.open_hold, Held)
+    settle = _writes(Intake.settle, Receipt)
+    release = _writes(Intake.release, Released)
+    debit = _writes(Intake.debit, Receipt)
+    refund = _writes(Intake.refund, Receipt)
+    set_thresholds = _writes(Intake.set_thresholds, ThresholdsSet)
+    clear_thresholds = _writes(Intake.clear_thresholds, ThresholdsSet)
+
+    organization = _reads(Reading.organization)
+    organizations = _reads(Reading.organizations)
+    balance = _reads(Reading.balance)
+    packs = _reads(Reading.packs)
+    pack_counts = _reads(Reading.pack_counts)
+    ledger = _reads(Reading.ledger)
+    request = _reads(Reading.request)
+    journal = _reads(Reading.journal)
+    usage_totals = _reads(Reading.usage_totals)
+    verify = _reads(Reading.verify)
+    set_rate = _reads(Reading.set_rate)
+    rates = _reads(Reading.rates)
+    ping = _reads(Reading.ping)
+
+
+class AsyncMeter:
+    """The meter for coroutines: writes join the same batches, reads run in a thread."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+
+    async def create_organization(self, organization_id: str, *, name: str | None = None) -> Organization:
+        """Create an organization, as `Meter.create_organization` does."""
+        return await asyncio.to_thread(self.meter.create_organization, organization_id, name=name)
+
+    @asynccontextmanager
+    async def hold(
+        self, organization_id: str, amount: int | str, *, ttl: timedelta = HOLD_TTL, key: str | None = None
+    ) -> AsyncIterator[AsyncHeldRequest]:
+        """Hold tokens for the block: settle inside it what was used. Left unsettled, the hold is released."""
+        request = AsyncHeldRequest(self, organization_id, await self.open_hold(organization_id, amount, ttl=ttl, key=key))
+        try:
+            yield request
+        finally:
+            if request.receipt is None:
+                await asyncio.shield(self.release(organization_id, request.id))
+
+    grant = _awrites(Intake.grant, Granted)
+    revoke = _awrites(Intake.revoke, Revoked)
+    extend = _awrites(Intake.extend, Extended)
+    open_hold = _awrites(Intake.open_hold, Held)
+    settle = _awrites(Intake.settle, Receipt)
+    release = _awrites(Intake.release, Released)
+    debit = _awrites(Intake.debit, Receipt)
+    refund = _awrites(Intake.refund, Receipt)
+    set_thresholds = _awrites(Intake.set_thresholds, ThresholdsSet)
+    clear_thresholds = _awrites(Intake.clear_thresholds, ThresholdsSet)
+
+    organization = _areads(Reading.organization)
+    organizations = _areads(Reading.organizations)
+    balance = _areads(Reading.balance)
+    packs = _areads(Reading.packs)
+    pack_counts = _areads(Reading.pack_counts)
+    ledger = _areads(Reading.ledger)
+    request = _areads(Reading.request)
+    journal = _areads(Reading.journal)
+    usage_totals = _areads(Reading.usage_totals)
+    set_rate = _areads(Reading.set_rate)
+    rates = _areads(Reading.rates)
+    ping = _areads(Reading.ping)
+
+
+class HeldRequest:
+    """A hold inside its block. `receipt` is set once it is settled."""
+
+    def __init__(self, meter: Meter, organization_id: str, held: Held) -> None:
+        self._meter = meter
+        self._organization_id = organization_id
+        self.hold = held.hold
+        self.id = held.hold.id
+        self.receipt: Receipt | None = None
+
+    def settle(self, amount: int | str | None = None, **usage: Any) -> Receipt:
+        """Charge what was used, as `Meter.settle` does."""
+        self.receipt = self._meter.settle(self._organization_id, self.id, amount, **usage)
+        return self.receipt
+
+
+class AsyncHeldRequest:
+    """A hold inside its asynchronous block. `receipt` is set once it is settled."""
+
+    def __init__(self, meter: AsyncMeter, organization_id: str, held: Held) -> None:
+        self._meter = meter
+        self._organization_id = organization_id
+        self.hold = held.hold
+        self.id = held.hold.id
+        self.receipt: Receipt | None = None
+
+    async def settle(self, amount: int | str | None = None, **usage: Any) -> Receipt:
+        """Charge what was used, as `Meter.settle` does."""
+        self.receipt = await self._meter.settle(self._organization_id, self.id, amount, **usage)
+        return self.receipt

@@ -1,0 +1,236 @@
+"""Reading: balances, packs, ledger, usage and proofs, from the store's snapshots.
+
+The methods of `Reading` are the signatures of the library's reads: `Meter` calls them, `AsyncMeter` calls them in a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import msgspec
+import sqlalchemy
+
+from tokenwell.core.health import Thresholds, state_of
+from tokenwell.core.identifiers import decode_id, key_bytes
+from tokenwell.core.instants import from_micros, to_micros, to_utc
+from tokenwell.core.journal import Entry
+from tokenwell.core.packs import PackStatus
+from tokenwell.core.rates import Rate, RateCard
+from tokenwell.core.receipts import Balance
+from tokenwell.errors import PackNotFound, RequestInvalid, RequestNotFound
+from tokenwell.service.ports import Clock, Organization, Page
+from tokenwell.service.shapes import LedgerLine, PackLine, UsageTotals, Verified
+from tokenwell.store import history, reader, registry
+from tokenwell.store.auditing import audit
+from tokenwell.store.reader import reading
+from tokenwell.store.rows import BUCKET_MICROS
+
+PAGE_LIMIT = 1_000
+"""The longest page of a list."""
+
+
+class Reading:
+    """Reads without locks; each answer comes from one snapshot."""
+
+    def __init__(self, engine: sqlalchemy.Engine, *, platform: Thresholds, clock: Clock) -> None:
+        self._engine = engine
+        self._platform = platform
+        self._clock = clock
+        self._card: RateCard | None = None
+
+    def ping(self) -> None:
+        """Return if the database answers. Raises StoreUnavailable."""
+        with reading(self._engine) as connection:
+            connection.exec_driver_sql("SELECT 1")
+
+    def organization(self, organization_id: str) -> Organization:
+        """Return an organization."""
+        with reading(self._engine) as connection:
+            return _organization(reader.organization(connection, organization_id))
+
+    def organizations(self, *, cursor: str | None = None, limit: int = 50) -> Page[Organization]:
+        """Return organizations by id."""
+        with reading(self._engine) as connection:
+            rows = reader.organizations(connection, after=cursor or "", limit=_limit(limit) + 1)
+        items = tuple(_organization(row) for row in rows[:limit])
+        return Page(items, items[-1].id if len(rows) > limit else None)
+
+    def balance(self, organization_id: str, *, as_of: datetime | None = None) -> Balance:
+        """Return balance, held, overage and state, now or as of a past instant (the state then by today's thresholds)."""
+        now = self._clock()
+        with reading(self._engine) as connection:
+            account = reader.account(connection, organization_id)
+            at = max(now, account.last_at) if as_of is None else _past(as_of, max(now, account.last_at))
+            if at < account.last_at:
+                totals = history.totals_at(connection, account, at)
+            else:
+                expired, lapsed = reader.due_tokens(connection, organization_id, at)
+                active, total = reader.active_packs(connection, organization_id, at)
+                totals = history.Totals(
+                    seq=account.seq,
+                    head_hash=account.head_hash,
+                    balance_tokens=account.balance_tokens - expired,
+                    held_tokens=account.held_tokens - lapsed,
+                    overage_tokens=account.overage_tokens,
+                    active_packs=active,
+                    active_total_tokens=total,
+                )
+        thresholds = account.own_thresholds or self._platform
+        return Balance(
+            organization_id=organization_id,
+            as_of=at,
+            balance_tokens=totals.balance_tokens,
+            held_tokens=totals.held_tokens,
+            overage_tokens=totals.overage_tokens,
+            state=state_of(totals.balance_tokens, thresholds),
+            active_packs=totals.active_packs,
+            active_total_tokens=totals.active_total_tokens,
+            warning_tokens=thresholds.warning_tokens,
+            reserve_tokens=thresholds.reserve_tokens,
+            seq=totals.seq,
+            head_hash=totals.head_hash.hex(),
+        )
+
+    def packs(
+        self,
+        organization_id: str,
+        *,
+        status: PackStatus | None = None,
+        as_of: datetime | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[PackLine]:
+        """Return packs, the latest grant first, all or those of one status, now or as of a past instant."""
+        before, now = _cursor(cursor), self._clock()
+        with reading(self._engine) as connection:
+            account = reader.account(connection, organization_id)
+            at = max(now, account.last_at) if as_of is None else _past(as_of, max(now, account.last_at))
+            if at < account.last_at:
+                found = history.packs_at(connection, account, at)
+                found = [pack for pack in found if status is None or pack.status(at) is status]
+                found = [pack for pack in found if before is None or pack.number < before][: _limit(limit) + 1]
+            else:
+                found = reader.packs(connection, organization_id, now=at, status=status, before=before, limit=_limit(limit) + 1)
+        items = tuple(PackLine(pack=pack, status=pack.status(at)) for pack in found[:limit])
+        return Page(items, str(items[-1].pack.number) if len(found) > limit else None)
+
+    def pack_counts(self, organization_id: str) -> dict[PackStatus, int]:
+        """Return how many packs have each status now."""
+        with reading(self._engine) as connection:
+            account = reader.account(connection, organization_id)
+            return reader.pack_counts(connection, organization_id, max(self._clock(), account.last_at))
+
+    def pack_id_of(self, organization_id: str, number: int) -> str:
+        """Return the id of the pack with a number. Raises PackNotFound."""
+        with reading(self._engine) as connection:
+            pack_id = reader.pack_id_of(connection, organization_id, number)
+        if pack_id is None:
+            raise PackNotFound(number=number)
+        return pack_id
+
+    def ledger(self, organization_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[LedgerLine]:
+        """Return the Usage Ledger: debit and refund lines, the latest first."""
+        with reading(self._engine) as connection:
+            reader.account(connection, organization_id)
+            rows = reader.ledger(connection, organization_id, before=_cursor(cursor), limit=_limit(limit) + 1)
+        items = tuple(LedgerLine(entry=entry, pack_number=number) for entry, number in rows[:limit])
+        return Page(items, str(items[-1].entry.seq) if len(rows) > limit else None)
+
+    def request(self, organization_id: str, request_id: str) -> tuple[LedgerLine, ...]:
+        """Return all lines of one request, known by its key or its hold. Raises RequestNotFound."""
+        key = key_bytes(request_id)
+        with reading(self._engine) as connection:
+            reader.account(connection, organization_id)
+            rows = reader.request_lines(connection, organization_id, key)
+            hold_id = None if rows else reader.hold_id_of(connection, organization_id, key)
+            if hold_id is not None:
+                rows = reader.request_lines(connection, organization_id, decode_id(hold_id))
+        if not rows:
+            raise RequestNotFound(request_id=request_id)
+        return tuple(LedgerLine(entry=entry, pack_number=number) for entry, number in rows)
+
+    def journal(self, organization_id: str, *, after_seq: int = 0, limit: int = PAGE_LIMIT) -> Page[Entry]:
+        """Return journal lines of every kind, in order, those after line `after_seq`; the cursor is the last line's number."""
+        with reading(self._engine) as connection:
+            reader.account(connection, organization_id)
+            rows = reader.lines(connection, organization_id, after=after_seq, limit=_limit(limit) + 1)
+        return Page(tuple(rows[:limit]), str(rows[limit - 1].seq) if len(rows) > limit else None)
+
+    def usage_totals(self, organization_id: str, *, since: datetime, until: datetime) -> UsageTotals:
+        """Return the sums over [since, until), both on quarters of an hour, which every time zone's days begin on."""
+        since_micros, until_micros = (to_micros(to_utc(at, field="since")) for at in (since, until))
+        if since_micros % BUCKET_MICROS or until_micros % BUCKET_MICROS:
+            raise RequestInvalid("usage is summed by quarters of an hour", field="since")
+        with reading(self._engine) as connection:
+            reader.account(connection, organization_id)
+            sums = reader.usage_sums(connection, organization_id, since_micros=since_micros, until_micros=until_micros)
+        return UsageTotals(**dict(zip(UsageTotals.__struct_fields__, sums, strict=True)))
+
+    def verify(
+        self, organization_id: str | None = None, *, progress: Callable[[str, int], None] = lambda organization_id, lines: None
+    ) -> Iterator[Verified]:
+        """Recompute one or every organization from its journal and compare; yields what was found, organization by organization.
+
+        `progress` is told an organization and the lines read so far.
+        """
+        for each in self._each(organization_id):
+            auditor = audit(self._engine, each, lambda lines, each=each: progress(each, lines))  # type: ignore[misc]
+            yield Verified(
+                organization_id=each,
+                lines=auditor.lines,
+                problems=tuple(auditor.problems),
+                problem_count=auditor.problem_count,
+            )
+
+    def _each(self, organization_id: str | None) -> Iterator[str]:
+        if organization_id is not None:
+            yield organization_id
+            return
+        cursor: str | None = None
+        while True:
+            page = self.organizations(cursor=cursor, limit=100)
+            yield from (organization.id for organization in page.items)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def set_rate(self, rate: Rate) -> None:
+        """Set what a model costs from a date on."""
+        registry.set_rate(self._engine, msgspec.structs.replace(rate, effective_at=to_utc(rate.effective_at, field="effective_at")))
+        self._card = None
+
+    def rates(self) -> RateCard:
+        """Return every rate ever set."""
+        return RateCard(registry.rates(self._engine))
+
+    def rate_for(self, model: str | None) -> Rate | None:
+        """Return the rate in force for a model, None for one to one. Other processes' changes are seen after a restart."""
+        if self._card is None:
+            self._card = self.rates()
+        return self._card.rate_for(model, self._clock()) if self._card.rates else None
+
+
+def _organization(row: tuple[str, str, int]) -> Organization:
+    return Organization(id=row[0], name=row[1], created_at=from_micros(row[2]))
+
+
+def _limit(limit: int) -> int:
+    if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
+        raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
+    return limit
+
+
+def _cursor(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not (isinstance(cursor, str) and cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
+        raise RequestInvalid("the cursor is not one that a page gave", field="cursor")
+    return int(cursor)
+
+
+def _past(at: datetime, now: datetime) -> datetime:
+    at = to_utc(at, field="as_of")
+    if at > now:
+        raise RequestInvalid("as_of must not lie in the future", field="as_of")
+    return at

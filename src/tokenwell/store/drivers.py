@@ -1,0 +1,213 @@
+"""Drivers: one dedicated connection of the writer to SQLite or PostgreSQL, with just what the writer asks of it."""
+
+from __future__ import annotations
+
+import select
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+import psycopg
+from sqlalchemy import Table
+
+from tokenwell.store import schema, statements
+from tokenwell.store.dialects import Database, connect_postgres, connect_sqlite
+from tokenwell.store.rows import Row
+
+Query = tuple[str, Sequence[Any]]
+
+_CHUNKS = (64, 16, 4, 1)
+
+
+class Driver(Protocol):
+    """What the writer needs of a database."""
+
+    verifies_first: bool
+    """Whether a transaction always reads under its lock; otherwise versions are guarded when it is written."""
+
+    one_organization: bool
+    """Whether a transaction may hold rows of one organization only (sharded PostgreSQL)."""
+
+    committing: bool
+    """Whether a COMMIT was sent and its outcome not yet seen."""
+
+    def begin(self, organization_ids: list[str]) -> dict[str, int]:
+        """Begin a transaction that nobody else's write to these organizations can overlap; returns their versions."""
+
+    def versions(self, organization_ids: list[str]) -> dict[str, int]:
+        """Return the versions of the accounts that exist."""
+
+    def read(self, queries: Sequence[Query]) -> list[list[Row]]:
+        """Answer several queries, on PostgreSQL in one round trip."""
+
+    def write(self, accounts: list[Row], changes: Sequence[tuple[Table, list[Row]]], *, begun: bool) -> None:
+        """Write the accounts (guarded by their version) and all other rows, and commit."""
+
+    def rollback(self) -> None:
+        """Leave the transaction, if one is open."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class SqliteDriver:
+    """SQLite: BEGIN IMMEDIATE makes the writer the only one, so that what it reads stays true."""
+
+    verifies_first = True
+    one_organization = False
+
+    def __init__(self, database: Database) -> None:
+        self.committing = False
+        self._connection = connect_sqlite(database)
+        self._execute = self._connection.execute
+
+    def begin(self, organization_ids: list[str]) -> dict[str, int]:
+        self._execute("BEGIN IMMEDIATE")
+        return self.versions(organization_ids)
+
+    def versions(self, organization_ids: list[str]) -> dict[str, int]:
+        one = "SELECT version FROM account WHERE organization_id = ?"
+        found: dict[str, int] = {}
+        for organization_id in organization_ids:
+            row = self._execute(one, (organization_id,)).fetchone()
+            if row is not None:
+                found[organization_id] = row[0]
+        return found
+
+    def read(self, queries: Sequence[Query]) -> list[list[Row]]:
+        return [self._execute(sql, parameters).fetchall() for sql, parameters in queries]
+
+    def write(self, accounts: list[Row], changes: Sequence[tuple[Table, list[Row]]], *, begun: bool) -> None:
+        self._insert(schema.account, [(*row[:-1], row[-1] + 1) for row in accounts])
+        for table, rows in changes:
+            self._insert(table, rows)
+        self.committing = True
+        self._execute("COMMIT")
+        self.committing = False
+
+    def _insert(self, table: Table, rows: list[Row]) -> None:
+        # Many rows a statement: the interpreter lock changes hands at every statement, not at every row.
+        start = 0
+        for size in _CHUNKS:
+            while len(rows) - start >= size:
+                chunk = rows[start : start + size]
+                self._execute(statements.insert_values(table, size, "?"), [value for row in chunk for value in row])
+                start += size
+
+    def rollback(self) -> None:
+        if self._connection.in_transaction:
+            self._execute("ROLLBACK")
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class PostgresDriver:
+    """PostgreSQL: decided on what was read before, written in one round trip, guarded by the accounts' versions."""
+
+    verifies_first = False
+
+    def __init__(self, database: Database) -> None:
+        self.committing = False
+        self._database = database
+        self._connection: psycopg.Connection[Any] | None = None
+        self._encode = msgspec.json.Encoder().encode
+        self.one_organization = self._has_citus()
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection = self._connection
+        if connection is not None and not connection.closed:
+            # An idle connection with something to read was closed by the server: better known before a commit than in it.
+            readable, _, _ = select.select([connection.fileno()], [], [], 0)
+            if not readable:
+                return connection
+            connection.close()
+        self._connection = connect_postgres(self._database)
+        return self._connection
+
+    def _has_citus(self) -> bool:
+        return bool(self._connect().execute("SELECT 1 FROM pg_extension WHERE extname = 'citus'").fetchall())
+
+    def begin(self, organization_ids: list[str]) -> dict[str, int]:
+        connection = self._connect()
+        with connection.pipeline():
+            connection.execute("BEGIN")
+            cursor = connection.execute(statements.LOCK_ACCOUNTS, (organization_ids,))
+        return dict(cursor.fetchall())
+
+    def versions(self, organization_ids: list[str]) -> dict[str, int]:
+        sql = "SELECT organization_id, version FROM account WHERE organization_id = ANY(%s)"
+        return dict(self._connect().execute(sql, (organization_ids,)).fetchall())
+
+    def read(self, queries: Sequence[Query]) -> list[list[Row]]:
+        connection = self._connection if self._in_transaction() else self._connect()
+        assert connection is not None
+        if len(queries) == 1:
+            sql, parameters = queries[0]
+            return [connection.execute(sql.replace("?", "%s"), parameters).fetchall()]
+        with connection.pipeline():
+            cursors = [connection.execute(sql.replace("?", "%s"), parameters) for sql, parameters in queries]
+        return [cursor.fetchall() for cursor in cursors]
+
+    def write(self, accounts: list[Row], changes: Sequence[tuple[Table, list[Row]]], *, begun: bool) -> None:
+        connection = self._connection if begun else self._connect()
+        assert connection is not None
+        self.committing = True
+        with connection.pipeline():
+            if not begun:
+                connection.execute("BEGIN")
+            if len(accounts) == 1:
+                row = accounts[0]
+                connection.execute(statements.UPDATE_ACCOUNT, (*row[1:], row[0]))
+            else:
+                if not begun:
+                    connection.execute(statements.LOCK_ACCOUNTS, ([row[0] for row in accounts],))
+                connection.execute(statements.UPDATE_ACCOUNTS, (self._json(schema.account, accounts),))
+            for table, rows in changes:
+                if len(rows) == 1:
+                    connection.execute(statements.insert_values(table, 1, "%s"), rows[0])
+                elif rows:
+                    connection.execute(statements.insert_json(table), (self._json(table, rows),))
+            connection.execute("COMMIT")
+        self.committing = False
+
+    def _json(self, table: Table, rows: list[Row]) -> str:
+        names = statements.names_of(table)
+        binary = statements.binary_columns(table)
+        records = [dict(zip(names, row, strict=True)) for row in rows]
+        for place in binary:
+            name = names[place]
+            for record in records:
+                value = record[name]
+                if value is not None:
+                    record[name] = "\\x" + value.hex()
+        return self._encode(records).decode()
+
+    def _in_transaction(self) -> bool:
+        connection = self._connection
+        return connection is not None and not connection.closed and connection.info.transaction_status.name != "IDLE"
+
+    def rollback(self) -> None:
+        if self._connection is not None and self._in_transaction():
+            self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+def open_driver(database: Database) -> Driver:
+    """Return the writer's connection."""
+    return SqliteDriver(database) if database.is_sqlite else PostgresDriver(database)
+
+
+UNIQUE_OR_GUARD = {"23505", "23502"}
+"""SQLSTATEs that say a key was used before, or an account was written by somebody else."""
+
+
+def is_conflict(error: Exception) -> bool:
+    """Return whether a write failed because something it assumed is no longer true; it must be decided again."""
+    if isinstance(error, sqlite3.IntegrityError):
+        return error.sqlite_errorcode in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+    return isinstance(error, psycopg.Error) and error.sqlstate in UNIQUE_OR_GUARD

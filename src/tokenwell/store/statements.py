@@ -1,0 +1,117 @@
+"""Statements: the SQL of the hot path, built from the schema, for each database."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from sqlalchemy import BigInteger, LargeBinary, SmallInteger, Table
+
+from tokenwell.store import schema
+
+_ADDED = {
+    "rollup": ("debited_tokens", "refunded_tokens", "overage_tokens", "prompt_tokens", "completion_tokens", "requests"),
+}
+_REPLACED = {
+    "account": tuple(column.name for column in schema.account.columns if column.name != "organization_id"),
+    "pack": (
+        "remaining_tokens", "repaid_tokens", "returned_tokens", "expires_at", "revoked_at", "revoked_seq", "closed_seq", "is_open",
+    ),
+    "hold": ("status", "closed_at", "used_tokens", "settled_fingerprint", "balance_after_tokens", "flags"),
+}  # fmt: skip
+
+
+def names_of(table: Table) -> list[str]:
+    """Return the names of a table's columns, in order."""
+    return [column.name for column in table.columns]
+
+
+def columns_of(table: Table) -> str:
+    """Return a table's columns as SQL."""
+    return ", ".join(names_of(table))
+
+
+def binary_columns(table: Table) -> tuple[int, ...]:
+    """Return the places of the columns that hold bytes."""
+    return tuple(place for place, column in enumerate(table.columns) if isinstance(column.type, LargeBinary))
+
+
+def conflict_clause(table: Table) -> str:
+    """Return what happens to a row that exists: it is replaced or added to, by table; a journal line never exists."""
+    key = ", ".join(column.name for column in table.primary_key.columns)
+    if table.name in _ADDED:
+        changes = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in _ADDED[table.name])
+    elif table.name in _REPLACED:
+        changes = ", ".join(f"{name} = excluded.{name}" for name in _REPLACED[table.name])
+    else:
+        return ""
+    return f" ON CONFLICT ({key}) DO UPDATE SET {changes}"
+
+
+@cache
+def insert_values(table: Table, count: int, mark: str) -> str:
+    """Return the statement that writes `count` rows given as parameters."""
+    row = "(" + ", ".join([mark] * len(table.columns)) + ")"
+    return f"INSERT INTO {table.name} ({columns_of(table)}) VALUES " + ", ".join([row] * count) + conflict_clause(table)
+
+
+def _record(table: Table) -> str:
+    def type_of(column: object) -> str:
+        kind = column.type  # type: ignore[attr-defined]
+        if isinstance(kind, SmallInteger):
+            return "smallint"
+        if isinstance(kind, BigInteger):
+            return "bigint"
+        return "bytea" if isinstance(kind, LargeBinary) else "text"
+
+    return ", ".join(f"{column.name} {type_of(column)}" for column in table.columns)
+
+
+@cache
+def insert_json(table: Table) -> str:
+    """Return the statement that writes any number of rows, given as one JSON text (PostgreSQL)."""
+    columns = columns_of(table)
+    return (
+        f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM json_to_recordset(%s::json) AS r({_record(table)})"
+        + conflict_clause(table)
+    )
+
+
+_GUARDED = ", ".join(f"{name} = r.{name}" for name in _REPLACED["account"] if name != "version")
+
+UPDATE_ACCOUNT = (
+    "UPDATE account SET "
+    + ", ".join(f"{name} = %s" for name in _REPLACED["account"] if name != "version")
+    + ", version = CASE WHEN version = %s THEN version + 1 END WHERE organization_id = %s"
+)
+"""Writes one account if nobody else did since it was read: otherwise the version would become null, and the statement fails."""
+
+UPDATE_ACCOUNTS = (
+    f"UPDATE account SET {_GUARDED}, version = CASE WHEN account.version = r.version THEN account.version + 1 END "
+    f"FROM json_to_recordset(%s::json) AS r({_record(schema.account)}) WHERE account.organization_id = r.organization_id"
+)
+"""The same for several accounts, given as one JSON text."""
+
+LOCK_ACCOUNTS = "SELECT organization_id, version FROM account WHERE organization_id = ANY(%s) ORDER BY organization_id FOR UPDATE"
+
+ACCOUNT = f"SELECT {columns_of(schema.account)} FROM account WHERE organization_id = ?"
+
+_PACKS = f"SELECT {columns_of(schema.pack)} FROM pack WHERE organization_id = ?"
+_HOLDS = f"SELECT {columns_of(schema.hold)} FROM hold WHERE organization_id = ?"
+_ENTRIES = f"SELECT {columns_of(schema.entry)} FROM entry WHERE organization_id = ?"
+
+WINDOW = f"{_PACKS} AND is_open = 1 ORDER BY priority, expires_at, granted_at, pack_id LIMIT ?"
+PACK = f"{_PACKS} AND pack_id = ?"
+PACKS_DUE = f"{_PACKS} AND is_open = 1 AND expires_at <= ?"
+PACKS_CLOSED_SINCE = f"{_PACKS} AND closed_seq > ?"
+PACKS_REPAID = f"{_PACKS} AND repaid_tokens > returned_tokens"
+NEXT_EXPIRY = "SELECT MIN(expires_at) FROM pack WHERE organization_id = ? AND is_open = 1 AND expires_at > ?"
+HOLD = f"{_HOLDS} AND hold_id = ?"
+HOLD_BY_KEY = f"{_HOLDS} AND key = ?"
+HOLDS_OPEN = f"{_HOLDS} AND status = 'open'"
+HOLDS_DUE = f"{_HOLDS} AND status = 'open' AND lapses_at <= ?"
+NEXT_LAPSE = "SELECT MIN(lapses_at) FROM hold WHERE organization_id = ? AND status = 'open' AND lapses_at > ?"
+ENTRY_BY_KEY = f"{_ENTRIES} AND key = ?"
+ENTRIES_BETWEEN = f"{_ENTRIES} AND seq BETWEEN ? AND ? ORDER BY seq"
+RETURNED = (
+    "SELECT ref_seq, SUM(ABS(amount_tokens)) FROM entry WHERE organization_id = ? AND ref_seq BETWEEN ? AND ? GROUP BY ref_seq"
+)
