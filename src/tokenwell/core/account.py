@@ -75,8 +75,11 @@ class Needs(msgspec.Struct, kw_only=True):
 
 
 class Book(msgspec.Struct, kw_only=True):
-    """A writer's working copy of one organization: the account, the first packs in burn-down order, and whatever else the
-    commands at hand need. `depth` is how many packs were asked for, `complete` whether these are all. None in `packs`, `holds`, `requests` or `hold_keys` says that there is no such thing."""
+    """A writer's working copy of one organization: the account, the first packs in burn-down order, and what its commands need.
+
+    `depth` is how many packs were asked for, `complete` whether these are all. None in `packs`, `holds`, `requests` or
+    `hold_keys` says that there is no such thing.
+    """
 
     account: Account
     thresholds: Thresholds
@@ -95,16 +98,16 @@ class Book(msgspec.Struct, kw_only=True):
     def put_pack(self, pack: Pack) -> None:
         """Take the new version of a pack, keeping the window in burn-down order."""
         before = self.packs.get(pack.id)
-        key = pack.burn_order()
         if before is not None and before.is_open:
-            old = before.burn_order()
-            if pack.is_open and old == key:
+            if pack.is_open and before.expires_at == pack.expires_at:
                 self.packs[pack.id] = pack
                 return
+            old = before.burn_order()
             at = bisect_left(self.window, old)
             if at < len(self.window) and self.window[at] == old:
                 del self.window[at]
         self.packs[pack.id] = pack
+        key = pack.burn_order()
         if pack.is_open and (self.complete or (self.window and key < self.window[-1])):
             insort(self.window, key)
 

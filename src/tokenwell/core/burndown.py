@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from tokenwell.core.account import Book, Needs
 from tokenwell.core.commands import Charge
 from tokenwell.core.draft import Draft
 from tokenwell.core.holds import Hold
-from tokenwell.core.journal import EntryKind
+from tokenwell.core.journal import ESTIMATED, LATE, EntryKind
 from tokenwell.core.packs import Pack
 from tokenwell.core.usage import apportion
 
@@ -70,17 +68,19 @@ def charge(
     """Write a planned charge: first what closed packs must take back of their forfeit, then one line per pack, then the overage."""
     for pack, amount in plan.draws:
         if pack.closed_seq is not None:
-            draft.forfeit(closing_kind(pack), pack, -amount)
+            draft.forfeit(closing_kind(pack), pack, -amount, {})
     amounts = [amount for _, amount in plan.draws]
     if plan.overage_tokens:
         amounts.append(plan.overage_tokens)
-    cuts = _cuts_of(amounts, charged)
-    parts = len(amounts)
-    for part, (amount, (prompt, completion)) in enumerate(zip(amounts, cuts, strict=True), start=1):
-        line: dict[str, Any] = {
+    flags = (ESTIMATED if charged.estimated else 0) | (LATE if late else 0)
+    for place, (amount, (prompt, completion)) in enumerate(zip(amounts, _cuts_of(amounts, charged), strict=True)):
+        line = {
+            "key": None if place else key,
+            "fingerprint": None if place else fingerprint,
+            "detail": None if place else charged.detail,
             "request_id": request_id,
-            "part": part,
-            "parts": parts,
+            "part": place + 1,
+            "parts": len(amounts),
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "model": charged.model,
@@ -88,17 +88,13 @@ def charge(
             "reason": charged.reason,
             "service_id": charged.service_id,
             "key_id": charged.key_id,
-            "estimated": charged.estimated,
-            "late": late,
             "note": charged.note,
         }
-        if part == 1:
-            line |= {"key": key, "fingerprint": fingerprint, "detail": charged.detail}
-        if part <= len(plan.draws):
-            draft.spend(EntryKind.DEBIT, draft.pack(plan.draws[part - 1][0].id), amount, **line)
+        if place < len(plan.draws):
+            draft.spend(EntryKind.DEBIT, draft.pack(plan.draws[place][0].id), amount, line, flags)
         else:
             draft.overage_tokens += amount
-            draft.write(EntryKind.OVERAGE, amount, **line)
+            draft.write(EntryKind.OVERAGE, amount, line, flags=flags)
 
 
 def _cuts_of(amounts: list[int], charged: Charge) -> list[tuple[int, int]] | list[tuple[None, None]]:

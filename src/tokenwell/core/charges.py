@@ -11,7 +11,7 @@ from tokenwell.core.commands import Debit, OpenHold, Release, Settle
 from tokenwell.core.draft import Draft
 from tokenwell.core.health import refusal_of
 from tokenwell.core.holds import Hold, HoldStatus
-from tokenwell.core.journal import flags_of, state_in
+from tokenwell.core.journal import ESTIMATED, LATE, state_flag, state_in
 from tokenwell.core.receipts import Answer, Held, Released
 from tokenwell.errors import AmountInvalid, HoldAlreadyReleased, HoldAlreadySettled, HoldNotFound, TokenwellError
 
@@ -88,7 +88,7 @@ def settle(book: Book, command: Settle, now: datetime) -> Decision | Answer | To
         used_tokens=command.charge.amount_tokens,
         settled_fingerprint=command.fingerprint,
         balance_after_tokens=draft.balance_tokens,
-        flags=flags_of(draft.state, estimated=command.charge.estimated, late=late),
+        flags=state_flag(draft.state) | (ESTIMATED if command.charge.estimated else 0) | (LATE if late else 0),
     )
     answer = receipts.receipt_of(draft.entries) if command.charge.amount_tokens else receipts.receipt_of_unused(closed)
     return draft.decision(answer)
@@ -125,7 +125,7 @@ def release(book: Book, command: Release, now: datetime) -> Decision | Answer | 
     )
     if again:
         return answer
-    draft.close(hold, HoldStatus.RELEASED, balance_after_tokens=draft.balance_tokens, flags=flags_of(draft.state))
+    draft.close(hold, HoldStatus.RELEASED, balance_after_tokens=draft.balance_tokens, flags=state_flag(draft.state))
     return draft.decision(answer)
 
 

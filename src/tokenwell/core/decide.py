@@ -37,6 +37,8 @@ _DECIDERS: dict[type[Command], Callable[[Book, Any, datetime], Outcome]] = {
     Refund: refunds.refund,
 }
 
+_NEEDLESS = (Debit, Grant, SetThresholds)
+
 
 def decide(book: Book, command: Command, now: datetime) -> Outcome:
     """Decide one command at `now` (never before the account's last write; nothing may be due, see `advance`).
@@ -58,6 +60,8 @@ def needs_of(book: Book, command: Command, *, check_key: bool = False) -> Needs 
 
     It may take several rounds: a refund needs the request's lines before it knows the packs.
     """
+    if not check_key and type(command) in _NEEDLESS:
+        return None
     needs = Needs()
     if check_key and not isinstance(command, Settle | Release | SetThresholds):
         keys, known = (needs.hold_keys, book.hold_keys) if isinstance(command, OpenHold) else (needs.keys, book.requests)
@@ -137,7 +141,7 @@ def advance(
     draft = Draft(book, now)
     for pack in sorted(expired, key=lambda pack: (pack.expires_at or EPOCH, pack.burn_order())):
         at = max(book.account.last_at, pack.expires_at or now)
-        draft.forfeit(EntryKind.EXPIRE, pack, pack.remaining_tokens, at=at)
+        draft.forfeit(EntryKind.EXPIRE, pack, pack.remaining_tokens, {}, at=at)
     for hold in lapsed:
         draft.holds[hold.id] = msgspec.structs.replace(hold, status=HoldStatus.LAPSED, closed_at=hold.lapses_at)
         draft.held_tokens -= hold.tokens

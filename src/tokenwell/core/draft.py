@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from tokenwell.core.account import Book, Decision
 from tokenwell.core.commands import Command
 from tokenwell.core.health import State, Thresholds, state_of
 from tokenwell.core.holds import Hold, HoldStatus
-from tokenwell.core.journal import Entry, EntryKind, flags_of, hash_of
+from tokenwell.core.journal import SIGNS, Entry, EntryKind, seal, state_flag
 from tokenwell.core.packs import Pack
 from tokenwell.errors import InvariantBroken
 
@@ -24,6 +24,7 @@ class Draft:
     def __init__(self, book: Book, now: datetime) -> None:
         account = book.account
         self._book = book
+        self._organization_id = account.organization_id
         self.now = now
         self.thresholds = book.thresholds
         self.seq = account.seq
@@ -48,47 +49,53 @@ class Draft:
             raise InvariantBroken(f"pack {pack_id} is named by the journal but does not exist")
         return pack
 
-    def spend(self, kind: EntryKind, pack: Pack, amount_tokens: int, **line: Any) -> Pack:
+    def spend(self, kind: EntryKind, pack: Pack, amount_tokens: int, line: dict[str, Any], flags: int = 0) -> Pack:
         """Write a debit, a refund or an overage repaid, and change what the pack has left by it."""
-        pack = msgspec.structs.replace(pack, remaining_tokens=pack.remaining_tokens + _SPENDS[kind] * amount_tokens)
-        if not 0 <= pack.remaining_tokens <= pack.total_tokens:
-            raise InvariantBroken(f"pack {pack.id} would have {pack.remaining_tokens} of {pack.total_tokens}")
-        self.packs[pack.id] = pack
-        self.write(kind, amount_tokens, pack=pack, **line)
+        left = pack.remaining_tokens + _SPENDS[kind] * amount_tokens
+        if not 0 <= left <= pack.total_tokens:
+            raise InvariantBroken(f"pack {pack.id} would have {left} of {pack.total_tokens}")
+        pack = self.packs[pack.id] = replace(pack, remaining_tokens=left)
+        self.write(kind, amount_tokens, line, pack=pack, flags=flags)
         return pack
 
-    def forfeit(self, kind: EntryKind, pack: Pack, amount_tokens: int, **line: Any) -> Pack:
+    def forfeit(self, kind: EntryKind, pack: Pack, amount_tokens: int, line: dict[str, Any], *, at: datetime | None = None) -> Pack:
         """Write what no longer counts of a pack (negative: counts again). The first such line closes the pack."""
-        self.write(kind, amount_tokens, pack=pack, **line)
+        self.write(kind, amount_tokens, line, pack=pack, at=at)
         if pack.closed_seq is None:
-            pack = msgspec.structs.replace(pack, closed_seq=self.seq)
+            pack = replace(pack, closed_seq=self.seq)
         self.last_closed_seq = self.seq
         self.packs[pack.id] = pack
         return pack
 
-    def write(self, kind: EntryKind, amount_tokens: int, *, pack: Pack | None = None, at: datetime | None = None,
-              estimated: bool = False, late: bool = False, **line: Any) -> Entry:  # fmt: skip
-        """Append one line."""
+    def write(
+        self,
+        kind: EntryKind,
+        amount_tokens: int,
+        line: dict[str, Any],
+        *,
+        pack: Pack | None = None,
+        at: datetime | None = None,
+        flags: int = 0,
+    ) -> None:
+        """Append one line; `line` holds its further fields, `flags` those besides the state."""
         self.seq += 1
+        self.balance_tokens += SIGNS[kind] * amount_tokens
+        if self.balance_tokens < 0:
+            raise InvariantBroken(f"the balance of {self._organization_id} would be {self.balance_tokens}")
         entry = Entry(
-            organization_id=self._book.account.organization_id,
+            organization_id=self._organization_id,
             seq=self.seq,
             at=at or self.now,
             kind=kind,
             amount_tokens=amount_tokens,
-            balance_after_tokens=0,
+            balance_after_tokens=self.balance_tokens,
             pack_id=None if pack is None else pack.id,
             pack_remaining_tokens=None if pack is None else pack.remaining_tokens,
+            flags=flags | state_flag(self.state),
             **line,
         )
-        self.balance_tokens += entry.balance_change_tokens
-        if self.balance_tokens < 0:
-            raise InvariantBroken(f"the balance of {entry.organization_id} would be {self.balance_tokens}")
-        entry.balance_after_tokens = self.balance_tokens
-        entry.flags = flags_of(self.state, estimated=estimated, late=late)
-        entry.hash = self.head_hash = hash_of(entry, self.head_hash)
+        self.head_hash = seal(entry, self.head_hash)
         self.entries.append(entry)
-        return entry
 
     def open(self, hold: Hold) -> None:
         """Reserve the tokens of a new hold."""
@@ -99,14 +106,14 @@ class Draft:
         """Settle, release or lapse a hold; what it reserved is free again unless it had lapsed."""
         if hold.status is HoldStatus.OPEN:
             self.held_tokens -= hold.tokens
-        hold = msgspec.structs.replace(hold, status=status, closed_at=self.now, **changes)
+        hold = replace(hold, status=status, closed_at=self.now, **changes)
         self.holds[hold.id] = hold
         return hold
 
     def decision(self, answer: Any, *, thresholds: Thresholds | None = None, **account: Any) -> Decision:
         """Return the finished decision; `account` are further changes to the account."""
         return Decision(
-            account=msgspec.structs.replace(
+            account=replace(
                 self._book.account,
                 seq=self.seq,
                 head_hash=self.head_hash,

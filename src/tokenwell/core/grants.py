@@ -11,7 +11,7 @@ from tokenwell.core.amounts import MAX_TOKENS
 from tokenwell.core.commands import Extend, Grant, Revoke, SetThresholds
 from tokenwell.core.draft import Draft, start_of
 from tokenwell.core.holds import Hold, HoldStatus
-from tokenwell.core.journal import EntryKind, flags_of
+from tokenwell.core.journal import EntryKind, state_flag
 from tokenwell.core.packs import Pack
 from tokenwell.core.receipts import Extended, Granted, Revoked, ThresholdsSet
 from tokenwell.errors import AmountInvalid, PackAlreadyRevoked, PackExpired, PackNotFound, RequestInvalid, TokenwellError
@@ -61,16 +61,13 @@ def grant(book: Book, command: Grant, now: datetime) -> Decision | TokenwellErro
     draft.write(
         EntryKind.GRANT,
         pack.total_tokens,
+        {"parts": parts, "detail": _encoder.encode(detail).decode(), "note": command.note, **start_of(command)},
         pack=pack,
-        parts=parts,
-        detail=_encoder.encode(detail).decode(),
-        note=command.note,
-        **start_of(command),
     )
     if repaid:
         draft.overage_tokens -= repaid
         pack = msgspec.structs.replace(pack, repaid_tokens=repaid)
-        pack = draft.spend(EntryKind.OVERAGE_REPAID, pack, repaid, part=2, parts=2)
+        pack = draft.spend(EntryKind.OVERAGE_REPAID, pack, repaid, {"part": 2, "parts": 2})
     answer = Granted(
         organization_id=account.organization_id,
         at=now,
@@ -97,12 +94,10 @@ def revoke(book: Book, command: Revoke, now: datetime) -> Decision | TokenwellEr
         EntryKind.REVOKE,
         pack,
         forfeited,
-        note=command.note,
-        detail=_encoder.encode({"released_holds": len(released)}).decode(),
-        **start_of(command),
+        {"note": command.note, "detail": _encoder.encode({"released_holds": len(released)}).decode(), **start_of(command)},
     )
     for hold in released:
-        draft.close(hold, HoldStatus.RELEASED, balance_after_tokens=draft.balance_tokens, flags=flags_of(draft.state))
+        draft.close(hold, HoldStatus.RELEASED, balance_after_tokens=draft.balance_tokens, flags=state_flag(draft.state))
     return draft.decision(
         Revoked(
             organization_id=pack.organization_id,
@@ -137,7 +132,8 @@ def extend(book: Book, command: Extend, now: datetime) -> Decision | TokenwellEr
     pack = msgspec.structs.replace(pack, expires_at=command.expires_at)
     draft.packs[pack.id] = pack
     detail = ExtendDetail(before=before, after=pack.expires_at)
-    draft.write(EntryKind.EXTEND, 0, pack=pack, note=command.note, detail=_encoder.encode(detail).decode(), **start_of(command))
+    line = {"note": command.note, "detail": _encoder.encode(detail).decode(), **start_of(command)}
+    draft.write(EntryKind.EXTEND, 0, line, pack=pack)
     return draft.decision(
         Extended(
             organization_id=pack.organization_id,

@@ -15,6 +15,7 @@ LABEL_LIMIT = 200
 """The longest model, session, reason or key, in characters."""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
 _OWN = re.compile(r"[a-z]{2,6}_[0-7][0-9a-hjkmnp-tv-z]{25}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -27,7 +28,8 @@ _encoder = msgspec.json.Encoder()
 def encode_id(prefix: str, raw: bytes) -> str:
     """Return `prefix_` and the 16 bytes in base 32: 26 characters that sort as the bytes do."""
     number = int.from_bytes(raw, "big")
-    return f"{prefix}_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+    pairs = _PAIRS
+    return f"{prefix}_" + "".join([pairs[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def decode_id(identifier: str) -> bytes:

@@ -36,7 +36,7 @@ class EntryKind(StrEnum):
     OVERAGE_REPAID = "overage_repaid"
 
 
-_SIGNS = {
+SIGNS = {
     EntryKind.GRANT: 1,
     EntryKind.REFUND: 1,
     EntryKind.DEBIT: -1,
@@ -85,7 +85,7 @@ class Entry(msgspec.Struct, array_like=True, kw_only=True):
     @property
     def balance_change_tokens(self) -> int:
         """By how much the line changed the balance."""
-        return _SIGNS[self.kind] * self.amount_tokens
+        return SIGNS[self.kind] * self.amount_tokens
 
     @property
     def state_after(self) -> State:
@@ -96,17 +96,20 @@ class Entry(msgspec.Struct, array_like=True, kw_only=True):
 _encoder = msgspec.json.Encoder()
 
 
-def hash_of(entry: Entry, previous: bytes) -> bytes:
-    """Return SHA-256 over the previous line's hash and every other field of this line, as JSON."""
-    kept, entry.hash = entry.hash, b""
-    digest = sha256(previous + _encoder.encode(entry)).digest()
-    entry.hash = kept
+def seal(entry: Entry, previous: bytes) -> bytes:
+    """Give a fresh line its hash, and return it: SHA-256 over the previous line's hash and every field of this line, as JSON."""
+    entry.hash = digest = sha256(previous + _encoder.encode(entry)).digest()
     return digest
 
 
-def flags_of(state: State, *, estimated: bool = False, late: bool = False) -> int:
-    """Return the flags of a line."""
-    return _STATE_FLAGS[state] | (ESTIMATED if estimated else 0) | (LATE if late else 0)
+def hash_of(entry: Entry, previous: bytes) -> bytes:
+    """Return the hash that a line must have after a line with the hash `previous`."""
+    return seal(msgspec.structs.replace(entry, hash=b""), previous)
+
+
+def state_flag(state: State) -> int:
+    """Return the flag that keeps a state."""
+    return _STATE_FLAGS[state]
 
 
 def state_in(flags: int) -> State:

@@ -121,16 +121,16 @@ def _write(draft: Draft, command: Refund, steps: list[Step]) -> None:
     for step in steps:
         if step.pack_id is None:
             draft.overage_tokens -= step.amount_tokens
-            draft.write(EntryKind.OVERAGE, -step.amount_tokens, ref_seq=step.entry.seq, **line(step))
+            draft.write(EntryKind.OVERAGE, -step.amount_tokens, {"ref_seq": step.entry.seq, **line(step)})
             continue
         pack = draft.pack(step.pack_id)
         if step.repaid:
             pack = msgspec.structs.replace(pack, returned_tokens=pack.returned_tokens + step.amount_tokens)
-        draft.spend(EntryKind.REFUND, pack, step.amount_tokens, ref_seq=step.entry.seq, **line(step))
+        draft.spend(EntryKind.REFUND, pack, step.amount_tokens, {"ref_seq": step.entry.seq, **line(step)})
     for step, is_gone in zip(steps, gone, strict=True):
         if is_gone and step.pack_id is not None:
             pack = draft.pack(step.pack_id)
-            draft.forfeit(_forfeit_kind(pack), pack, step.amount_tokens, **line(step))
+            draft.forfeit(_forfeit_kind(pack), pack, step.amount_tokens, line(step))
 
 
 def _detail_of(command: Refund) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from tokenwell.core.amounts import parse_amount
+from tokenwell.core.amounts import MAX_TOKENS
+from tokenwell.errors import AmountInvalid
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -18,8 +19,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasoning_tokens: int = 0
 
     def __post_init__(self) -> None:
-        for pool in self.__struct_fields__:
-            parse_amount(getattr(self, pool), field=pool, least=0)
+        for tokens in (
+            self.input_tokens, self.cache_read_tokens, self.cache_write_tokens, self.output_tokens, self.reasoning_tokens,
+        ):  # fmt: skip
+            if type(tokens) is not int or not 0 <= tokens <= MAX_TOKENS:
+                raise AmountInvalid(f"each usage pool must be a whole number between 0 and {MAX_TOKENS:,}", field="usage")
 
     @property
     def prompt_tokens(self) -> int:

@@ -16,13 +16,21 @@ from tokenwell.core.amounts import parse_amount
 from tokenwell.core.commands import Charge, Debit, Extend, Grant, OpenHold, Refund, Release, Revoke, SetThresholds, Settle
 from tokenwell.core.health import Thresholds
 from tokenwell.core.holds import LONGEST_HOLD
-from tokenwell.core.identifiers import check_key, check_label, check_organization_id, decode_id, fingerprint_of, key_bytes
+from tokenwell.core.identifiers import (
+    check_key,
+    check_label,
+    check_organization_id,
+    decode_id,
+    encode_id,
+    fingerprint_of,
+    key_bytes,
+)
 from tokenwell.core.instants import to_utc
 from tokenwell.core.packs import NOTE_LIMIT, PRIORITY_LIMIT
 from tokenwell.core.rates import Rate, charge_of
 from tokenwell.core.usage import Usage
 from tokenwell.errors import AmountInvalid, HoldNotFound, PackNotFound, RequestInvalid
-from tokenwell.service.ports import new_id
+from tokenwell.service.ports import new_bytes, new_id
 from tokenwell.service.reading import Reading
 
 HOLD_TTL = timedelta(minutes=10)
@@ -54,7 +62,7 @@ class Intake:
     def _thresholds(self, organization_id: str, own: Thresholds | None) -> SetThresholds:
         return SetThresholds(
             organization_id=check_organization_id(organization_id),
-            key=key_bytes(new_id("req")),
+            key=new_bytes(),
             fingerprint=b"",
             own=own,
             platform=self._platform,
@@ -81,7 +89,7 @@ class Intake:
         note = _check_note(note)
         return Grant(
             organization_id=check_organization_id(organization_id),
-            key=key_bytes(_key(key)),
+            key=_key(key)[1],
             fingerprint=fingerprint_of("grant", total, expires_at, priority, note),
             pack_id=new_id("pack"),
             total_tokens=total,
@@ -101,7 +109,7 @@ class Intake:
         note = _check_note(note)
         return Revoke(
             organization_id=check_organization_id(organization_id),
-            key=key_bytes(_key(key)),
+            key=_key(key)[1],
             fingerprint=fingerprint_of("revoke", pack_id, bool(cancel_holds), note),
             pack_id=pack_id,
             cancel_holds=bool(cancel_holds),
@@ -117,7 +125,7 @@ class Intake:
         note = _check_note(note)
         return Extend(
             organization_id=check_organization_id(organization_id),
-            key=key_bytes(_key(key)),
+            key=_key(key)[1],
             fingerprint=fingerprint_of("extend", pack_id, expires_at, note),
             pack_id=pack_id,
             expires_at=expires_at,
@@ -129,11 +137,12 @@ class Intake:
         tokens = parse_amount(amount)
         if not timedelta(0) < ttl <= LONGEST_HOLD:
             raise RequestInvalid(f"a hold lasts more than nothing and at most {LONGEST_HOLD}", field="ttl")
-        hold_id = new_id("hold")
+        fresh = new_bytes()
+        hold_id = encode_id("hold", fresh)
         request_id = hold_id if key is None else check_key(key)
         return OpenHold(
             organization_id=check_organization_id(organization_id),
-            key=key_bytes(request_id),
+            key=fresh if key is None else key_bytes(key),
             fingerprint=fingerprint_of("hold", tokens, ttl),
             hold_id=hold_id,
             request_id=request_id,
@@ -209,10 +218,10 @@ class Intake:
             amount, usage=usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, model=model, session=session,
             reason=reason, service_id=service_id, key_id=key_id, note=note, raw_usage=raw_usage, estimated=estimated, least=1,
         )  # fmt: skip
-        request_id = _key(key)
+        request_id, key_16 = _key(key)
         return Debit(
             organization_id=check_organization_id(organization_id),
-            key=key_bytes(request_id),
+            key=key_16,
             fingerprint=fingerprint_of("debit", bool(already_used), charge),
             request_id=request_id,
             charge=charge,
@@ -229,10 +238,10 @@ class Intake:
         request_id = check_key(request_id, field="request_id")
         tokens = None if amount is None else parse_amount(amount)
         note = _check_note(note)
-        refund_id = _key(key)
+        refund_id, key_16 = _key(key)
         return Refund(
             organization_id=check_organization_id(organization_id),
-            key=key_bytes(refund_id),
+            key=key_16,
             fingerprint=fingerprint_of("refund", request_id, tokens, note),
             refund_id=refund_id,
             request_id=request_id,
@@ -275,11 +284,11 @@ class Intake:
             amount_tokens=tokens,
             prompt_tokens=None if usage is None else usage.prompt_tokens,
             completion_tokens=None if usage is None else usage.completion_tokens,
-            model=check_label(model, field="model"),
-            session=check_label(session, field="session"),
-            reason=check_label(reason, field="reason"),
-            service_id=check_label(service_id, field="service_id"),
-            key_id=check_label(key_id, field="key_id"),
+            model=None if model is None else check_label(model, field="model"),
+            session=None if session is None else check_label(session, field="session"),
+            reason=None if reason is None else check_label(reason, field="reason"),
+            service_id=None if service_id is None else check_label(service_id, field="service_id"),
+            key_id=None if key_id is None else check_label(key_id, field="key_id"),
             detail=_detail_of(usage, rate, raw_usage),
             estimated=bool(estimated),
             note=_check_note(note),
@@ -296,12 +305,15 @@ class Intake:
         return pack
 
 
-def _key(key: str | None) -> str:
-    return new_id("req") if key is None else check_key(key)
+def _key(key: str | None) -> tuple[str, bytes]:
+    if key is not None:
+        return check_key(key), key_bytes(key)
+    fresh = new_bytes()
+    return encode_id("req", fresh), fresh
 
 
 def _check_note(note: str) -> str:
-    return check_label(note, field="note", limit=NOTE_LIMIT) or ""
+    return "" if note == "" else check_label(note, field="note", limit=NOTE_LIMIT) or ""
 
 
 def _hold_bytes(hold_id: str) -> bytes:

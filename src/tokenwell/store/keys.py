@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection, insert, or_, select, update
 
 from tokenwell.core.instants import NEVER_MICROS, expiry_micros, from_micros, to_micros
-from tokenwell.store.schema import gateway_key, organization
+from tokenwell.store.schema import gateway_key
 
 
 class GatewayKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,14 +51,8 @@ def _key_from(row: Sequence[Any]) -> GatewayKey:
     )
 
 
-def has_organization(connection: Connection, organization_id: str) -> bool:
-    """Return whether there is such an organization."""
-    found = select(organization.c.organization_id).where(organization.c.organization_id == organization_id)
-    return connection.execute(found).first() is not None
-
-
 def add_key(connection: Connection, key: GatewayKey, secret_hash: bytes) -> None:
-    """Insert a key."""
+    """Insert a key; raises sqlalchemy's IntegrityError if there is no such organization."""
     connection.execute(
         insert(gateway_key).values(
             organization_id=key.organization_id,

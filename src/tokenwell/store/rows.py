@@ -190,7 +190,7 @@ def bucket_of(micros: int) -> int:
 
 
 def rollup_rows(rows: Iterable[Row]) -> list[Row]:
-    """Return what journal rows add to the rollups, one row for each rollup: debited, refunded, overage, prompt, completion, requests."""
+    """Return what journal rows add, one row for each rollup: debited, refunded, overage, prompt, completion, requests."""
     sums: dict[Row, list[int]] = {}
     for row in rows:
         kind, amount = row[3], row[4]
