@@ -9,19 +9,22 @@
     ├ AccessDenied            who asks is unknown, or may not do this
     │ ├ CredentialsInvalid
     │ ├ KeyRevoked
-    │ └ ScopeMissing
+    │ ├ ScopeMissing
+    │ └ SignInThrottled       *
     ├ NotFound                no such thing, or it is another tenant's
     │ ├ OrganizationNotFound
     │ ├ PackNotFound
     │ ├ HoldNotFound
-    │ └ RequestNotFound
+    │ ├ RequestNotFound
+    │ └ PersonNotFound
     ├ Conflict                the thing is no longer in the state the command needs
     │ ├ IdempotencyConflict
     │ ├ OrganizationExists
     │ ├ HoldAlreadySettled
     │ ├ HoldAlreadyReleased
     │ ├ PackAlreadyRevoked
-    │ └ PackExpired
+    │ ├ PackExpired
+    │ └ PersonExists
     ├ BalanceRefused          the balance does not allow it
     │ ├ AiStopped
     │ └ BalanceHeld           *
@@ -116,6 +119,13 @@ class ScopeMissing(AccessDenied):
     code = "scope_missing"
 
 
+class SignInThrottled(AccessDenied):
+    """Too many failed sign-ins; try again later."""
+
+    code = "sign_in_throttled"
+    retryable = True
+
+
 class NotFound(TokenwellError):
     """There is no such thing."""
 
@@ -145,6 +155,12 @@ class RequestNotFound(NotFound):
     """The organization has no such charged request."""
 
     code = "request_not_found"
+
+
+class PersonNotFound(NotFound):
+    """There is no such person."""
+
+    code = "person_not_found"
 
 
 class Conflict(TokenwellError):
@@ -188,6 +204,12 @@ class PackExpired(Conflict):
     """The pack has expired; grant a new one in its place."""
 
     code = "pack_expired"
+
+
+class PersonExists(Conflict):
+    """There is already a person with this e-mail address."""
+
+    code = "person_exists"
 
 
 class BalanceRefused(TokenwellError):

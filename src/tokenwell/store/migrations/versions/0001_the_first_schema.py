@@ -118,7 +118,6 @@ def upgrade() -> None:
         sa.Column("note", sa.Text(), nullable=False),
         sa.Column("ref_seq", sa.BigInteger(), nullable=True),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(["organization_id"], ["organization.organization_id"], name=op.f("fk_entry_organization")),
         sa.PrimaryKeyConstraint("organization_id", "seq", name=op.f("pk_entry")),
     )
     op.create_index(
@@ -169,7 +168,6 @@ def upgrade() -> None:
         sa.Column("settled_fingerprint", sa.LargeBinary(), nullable=True),
         sa.Column("balance_after_tokens", sa.BigInteger(), nullable=False),
         sa.Column("flags", sa.SmallInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["organization_id"], ["organization.organization_id"], name=op.f("fk_hold_organization")),
         sa.PrimaryKeyConstraint("organization_id", "hold_id", name=op.f("pk_hold")),
         sqlite_with_rowid=False,
     )
