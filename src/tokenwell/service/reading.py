@@ -6,14 +6,14 @@ The methods of `Reading` are the signatures of the library's reads: `Meter` call
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 import sqlalchemy
 
 from tokenwell.core.health import Thresholds, state_of
 from tokenwell.core.identifiers import decode_id, key_bytes
-from tokenwell.core.instants import from_micros, to_micros, to_utc
+from tokenwell.core.instants import EPOCH, from_micros, to_micros, to_utc
 from tokenwell.core.journal import Entry
 from tokenwell.core.packs import PackStatus
 from tokenwell.core.rates import Rate, RateCard
@@ -29,6 +29,9 @@ from tokenwell.store.rows import BUCKET_MICROS
 PAGE_LIMIT = 1_000
 """The longest page of a list."""
 
+RATES_AGE = timedelta(seconds=10)
+"""How long the rates are used before they are read again."""
+
 
 class Reading:
     """Reads without locks; each answer comes from one snapshot."""
@@ -38,6 +41,7 @@ class Reading:
         self._platform = platform
         self._clock = clock
         self._card: RateCard | None = None
+        self._card_at = EPOCH
 
     def ping(self) -> None:
         """Return if the database answers. Raises StoreUnavailable."""
@@ -205,10 +209,11 @@ class Reading:
         return RateCard(registry.rates(self._engine))
 
     def rate_for(self, model: str | None) -> Rate | None:
-        """Return the rate in force for a model, None for one to one. Other processes' changes are seen after a restart."""
-        if self._card is None:
-            self._card = self.rates()
-        return self._card.rate_for(model, self._clock()) if self._card.rates else None
+        """Return the rate in force for a model, None for one to one. What another process sets is seen within RATES_AGE."""
+        now = self._clock()
+        if self._card is None or now - self._card_at > RATES_AGE:
+            self._card, self._card_at = self.rates(), now
+        return self._card.rate_for(model, now) if self._card.rates else None
 
 
 def _organization(row: tuple[str, str, int]) -> Organization:

@@ -13,6 +13,7 @@ from sqlalchemy import Table
 
 from tokenwell.store import schema, statements
 from tokenwell.store.dialects import Database, connect_postgres, connect_sqlite
+from tokenwell.store.pipeline import Pipeline
 from tokenwell.store.rows import Row
 
 Query = tuple[str, Sequence[Any]]
@@ -92,7 +93,7 @@ class SqliteDriver:
         for size in _CHUNKS:
             while len(rows) - start >= size:
                 chunk = rows[start : start + size]
-                self._execute(statements.insert_values(table, size, "?"), [value for row in chunk for value in row])
+                self._execute(statements.insert_values(table, size), [value for row in chunk for value in row])
                 start += size
 
     def rollback(self) -> None:
@@ -112,6 +113,7 @@ class PostgresDriver:
         self.committing = False
         self._database = database
         self._connection: psycopg.Connection[Any] | None = None
+        self._pipeline: Pipeline | None = None
         self._encode = msgspec.json.Encoder().encode
         self.one_organization = self._has_citus()
 
@@ -124,6 +126,7 @@ class PostgresDriver:
                 return connection
             connection.close()
         self._connection = connect_postgres(self._database)
+        self._pipeline = Pipeline(self._connection)
         return self._connection
 
     def _has_citus(self) -> bool:
@@ -137,8 +140,7 @@ class PostgresDriver:
         return dict(cursor.fetchall())
 
     def versions(self, organization_ids: list[str]) -> dict[str, int]:
-        sql = "SELECT organization_id, version FROM account WHERE organization_id = ANY(%s)"
-        return dict(self._connect().execute(sql, (organization_ids,)).fetchall())
+        return dict(self._connect().execute(statements.VERSIONS, (organization_ids,)).fetchall())
 
     def read(self, queries: Sequence[Query]) -> list[list[Row]]:
         connection = self._connection if self._in_transaction() else self._connect()
@@ -151,26 +153,30 @@ class PostgresDriver:
         return [cursor.fetchall() for cursor in cursors]
 
     def write(self, accounts: list[Row], changes: Sequence[tuple[Table, list[Row]]], *, begun: bool) -> None:
-        connection = self._connection if begun else self._connect()
-        assert connection is not None
+        if not begun:
+            self._connect()
+        pipeline = self._pipeline
+        assert pipeline is not None
+        batch = self._account_statements(accounts, begun=begun)
+        for table, rows in changes:
+            if len(rows) == 1:
+                batch.append((statements.insert_row(table), rows[0]))
+            elif rows:
+                batch.append((statements.insert_json(table), (self._json(table, rows),)))
+        batch.append(("COMMIT", ()))
+        pipeline.prepare(batch)
         self.committing = True
-        with connection.pipeline():
-            if not begun:
-                connection.execute("BEGIN")
-            if len(accounts) == 1:
-                row = accounts[0]
-                connection.execute(statements.UPDATE_ACCOUNT, (*row[1:], row[0]))
-            else:
-                if not begun:
-                    connection.execute(statements.LOCK_ACCOUNTS, ([row[0] for row in accounts],))
-                connection.execute(statements.UPDATE_ACCOUNTS, (self._json(schema.account, accounts),))
-            for table, rows in changes:
-                if len(rows) == 1:
-                    connection.execute(statements.insert_values(table, 1, "%s"), rows[0])
-                elif rows:
-                    connection.execute(statements.insert_json(table), (self._json(table, rows),))
-            connection.execute("COMMIT")
+        pipeline.run(batch)
         self.committing = False
+
+    def _account_statements(self, accounts: list[Row], *, begun: bool) -> list[Query]:
+        batch: list[Query] = [] if begun else [("BEGIN", ())]
+        if len(accounts) == 1:
+            row = accounts[0]
+            return [*batch, (statements.UPDATE_ACCOUNT, (*row[1:], row[0]))]
+        if not begun:
+            batch.append((statements.LOCK_LISTED, (self._encode([row[0] for row in accounts]).decode(),)))
+        return [*batch, (statements.UPDATE_ACCOUNTS, (self._json(schema.account, accounts),))]
 
     def _json(self, table: Table, rows: list[Row]) -> str:
         names = statements.names_of(table)

@@ -48,10 +48,17 @@ def conflict_clause(table: Table) -> str:
 
 
 @cache
-def insert_values(table: Table, count: int, mark: str) -> str:
-    """Return the statement that writes `count` rows given as parameters."""
-    row = "(" + ", ".join([mark] * len(table.columns)) + ")"
+def insert_values(table: Table, count: int) -> str:
+    """Return the statement that writes `count` rows given as parameters (SQLite)."""
+    row = "(" + ", ".join(["?"] * len(table.columns)) + ")"
     return f"INSERT INTO {table.name} ({columns_of(table)}) VALUES " + ", ".join([row] * count) + conflict_clause(table)
+
+
+@cache
+def insert_row(table: Table) -> str:
+    """Return the statement that writes one row given as parameters (PostgreSQL)."""
+    row = ", ".join(f"${place}" for place in range(1, len(table.columns) + 1))
+    return f"INSERT INTO {table.name} ({columns_of(table)}) VALUES ({row})" + conflict_clause(table)
 
 
 def _record(table: Table) -> str:
@@ -71,27 +78,35 @@ def insert_json(table: Table) -> str:
     """Return the statement that writes any number of rows, given as one JSON text (PostgreSQL)."""
     columns = columns_of(table)
     return (
-        f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM json_to_recordset(%s::json) AS r({_record(table)})"
+        f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM json_to_recordset($1::json) AS r({_record(table)})"
         + conflict_clause(table)
     )
 
 
-_GUARDED = ", ".join(f"{name} = r.{name}" for name in _REPLACED["account"] if name != "version")
+_WRITTEN = [name for name in _REPLACED["account"] if name != "version"]
 
 UPDATE_ACCOUNT = (
     "UPDATE account SET "
-    + ", ".join(f"{name} = %s" for name in _REPLACED["account"] if name != "version")
-    + ", version = CASE WHEN version = %s THEN version + 1 END WHERE organization_id = %s"
+    + ", ".join(f"{name} = ${place}" for place, name in enumerate(_WRITTEN, start=1))
+    + f", version = CASE WHEN version = ${len(_WRITTEN) + 1} THEN version + 1 END WHERE organization_id = ${len(_WRITTEN) + 2}"
 )
 """Writes one account if nobody else did since it was read: otherwise the version would become null, and the statement fails."""
 
 UPDATE_ACCOUNTS = (
-    f"UPDATE account SET {_GUARDED}, version = CASE WHEN account.version = r.version THEN account.version + 1 END "
-    f"FROM json_to_recordset(%s::json) AS r({_record(schema.account)}) WHERE account.organization_id = r.organization_id"
+    f"UPDATE account SET {', '.join(f'{name} = r.{name}' for name in _WRITTEN)}, "
+    "version = CASE WHEN account.version = r.version THEN account.version + 1 END "
+    f"FROM json_to_recordset($1::json) AS r({_record(schema.account)}) WHERE account.organization_id = r.organization_id"
 )
 """The same for several accounts, given as one JSON text."""
 
-LOCK_ACCOUNTS = "SELECT organization_id, version FROM account WHERE organization_id = ANY(%s) ORDER BY organization_id FOR UPDATE"
+VERSIONS = "SELECT organization_id, version FROM account WHERE organization_id = ANY(%s)"
+
+LOCK_ACCOUNTS = f"{VERSIONS} ORDER BY organization_id FOR UPDATE"
+
+LOCK_LISTED = (
+    "SELECT 1 FROM account WHERE organization_id IN (SELECT json_array_elements_text($1::json)) ORDER BY organization_id FOR UPDATE"
+)
+"""The same inside a pipeline: locks in the order of the ids, so that two batches never wait for each other."""
 
 ACCOUNT = f"SELECT {columns_of(schema.account)} FROM account WHERE organization_id = ?"
 
