@@ -119,18 +119,21 @@ class Debit(Command, frozen=True, kw_only=True):
 
 
 class Refund(Command, frozen=True, kw_only=True):
-    """Give tokens of a charged request back; `amount_tokens` None gives back all that is left of it."""
+    """Give tokens of a charged request back; `amount_tokens` None gives back all that is left of it.
+
+    `debited_keys` are the keys under which the request may be known; the last is the idempotency key's.
+    """
 
     refund_id: str
     request_id: str
-    debited_key: bytes
+    debited_keys: tuple[bytes, ...]
     amount_tokens: int | None = None
     note: str = ""
 
     @property
     def subject(self) -> bytes | str:
         """The request."""
-        return self.debited_key
+        return self.debited_keys[-1]
 
 
 class SetThresholds(Command, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from tokenwell.core.account import Book, Decision, Needs
 from tokenwell.core.commands import Command, Debit, Extend, Grant, OpenHold, Refund, Release, Revoke, SetThresholds, Settle
 from tokenwell.core.draft import Draft
 from tokenwell.core.holds import Hold, HoldStatus
-from tokenwell.core.identifiers import decode_id
+from tokenwell.core.identifiers import settle_key
 from tokenwell.core.instants import EPOCH
 from tokenwell.core.journal import EntryKind
 from tokenwell.core.packs import Pack
@@ -96,24 +96,21 @@ def _need_hold(book: Book, command: Settle | Release, needs: Needs) -> None:
 
 
 def _need_request(book: Book, command: Refund, needs: Needs) -> None:
-    if command.debited_key not in book.requests:
-        needs.keys.add(command.debited_key)
+    needs.keys |= {key for key in command.debited_keys if key not in book.requests}
+    if needs.keys:
         return
-    facts = book.requests[command.debited_key]
+    facts = refunds.facts_of(book, command.debited_keys)
     if facts is None:
-        if command.debited_key not in book.hold_keys:
-            needs.hold_keys.add(command.debited_key)
+        key = command.debited_keys[-1]
+        if key not in book.hold_keys:
+            needs.hold_keys.add(key)
             return
-        hold_id = book.hold_keys[command.debited_key]
-        if hold_id is None:
-            return
-        if decode_id(hold_id) not in book.requests:
-            needs.keys.add(decode_id(hold_id))
-            return
-        facts = book.requests[decode_id(hold_id)]
-    if facts is not None:
-        needs.packs |= {entry.pack_id for entry in facts.entries if entry.pack_id is not None and entry.pack_id not in book.packs}
-        needs.repaid = not book.repaid and any(entry.kind is EntryKind.OVERAGE for entry in facts.entries)
+        hold_id = book.hold_keys[key]
+        if hold_id is not None and settle_key(hold_id) not in book.requests:
+            needs.keys.add(settle_key(hold_id))
+        return
+    needs.packs |= {entry.pack_id for entry in facts.entries if entry.pack_id is not None and entry.pack_id not in book.packs}
+    needs.repaid = not book.repaid and any(entry.kind is EntryKind.OVERAGE for entry in facts.entries)
 
 
 def is_due(book: Book, now: datetime) -> bool:

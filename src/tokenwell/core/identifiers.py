@@ -54,6 +54,18 @@ def key_bytes(key: str) -> bytes:
     return blake2b(key.encode(), digest_size=16).digest()
 
 
+def settle_key(hold_id: str) -> bytes:
+    """Return the 17 bytes that stand for the settling of a hold: no key of a caller's can be the same."""
+    return decode_id(hold_id) + b"s"
+
+
+def request_keys(request_id: str) -> tuple[bytes, ...]:
+    """Return the keys under which a charged request may be known: a hold's id, then an idempotency key."""
+    if request_id.startswith("hold_") and _OWN.fullmatch(request_id):
+        return settle_key(request_id), key_bytes(request_id)
+    return (key_bytes(request_id),)
+
+
 def fingerprint_of(*fields: Any) -> bytes:
     """Return 16 bytes that differ whenever a field differs."""
     return blake2b(_encoder.encode(fields), digest_size=16).digest()
@@ -70,14 +82,19 @@ def check_label(text: str | None, *, field: str, limit: int = LABEL_LIMIT) -> st
 
 def check_key(key: str, *, field: str = "key") -> str:
     """Return an idempotency key if it is 1 … LABEL_LIMIT printable characters; raises RequestInvalid."""
-    if not key:
-        raise RequestInvalid(f"{field} must not be empty", field=field)
+    if not isinstance(key, str) or not key:
+        raise RequestInvalid(f"{field} must be text and not empty", field=field)
     return check_label(key, field=field) or ""
+
+
+def is_organization_id(organization_id: object) -> bool:
+    """Return whether an organization could have this id."""
+    return isinstance(organization_id, str) and _ORGANIZATION.fullmatch(organization_id) is not None
 
 
 def check_organization_id(organization_id: str) -> str:
     """Return an organization's id if it is 1 … 64 of a–z, 0–9, `-` and `_`; raises RequestInvalid."""
-    if not isinstance(organization_id, str) or not _ORGANIZATION.fullmatch(organization_id):
+    if not is_organization_id(organization_id):
         raise RequestInvalid(
             "an organization's id is 1 to 64 of a-z, 0-9, - and _, and begins and ends with a letter or digit",
             field="organization_id",

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from tokenwell.core.identifiers import check_label
 from tokenwell.core.usage import Usage
 from tokenwell.errors import AmountInvalid
 
@@ -24,8 +25,9 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_millionths: int = MILLION
 
     def __post_init__(self) -> None:
+        check_label(self.model, field="model")
         for millionths in self.pools():
-            if not 0 <= millionths <= 10_000 * MILLION:
+            if type(millionths) is not int or not 0 <= millionths <= 10_000 * MILLION:
                 raise AmountInvalid("a rate must be between 0 and 10,000,000,000 millionths", field="rate")
 
     def pools(self) -> tuple[int, int, int, int, int]:

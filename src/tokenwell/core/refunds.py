@@ -12,7 +12,7 @@ from tokenwell.core.account import Book, Decision, RequestFacts
 from tokenwell.core.amounts import MAX_TOKENS
 from tokenwell.core.commands import Refund
 from tokenwell.core.draft import Draft
-from tokenwell.core.identifiers import decode_id
+from tokenwell.core.identifiers import settle_key
 from tokenwell.core.journal import Entry, EntryKind
 from tokenwell.core.packs import Pack
 from tokenwell.errors import AmountInvalid, InvariantBroken, RequestNotFound, TokenwellError
@@ -35,7 +35,7 @@ def refund(book: Book, command: Refund, now: datetime) -> Decision | TokenwellEr
     Overage first lowers what is outstanding; what had been repaid goes back to the packs that repaid it, newest first. What goes
     back to a pack that has closed or expired is forfeited again.
     """
-    facts = facts_of(book, command.debited_key)
+    facts = facts_of(book, command.debited_keys)
     charged = [] if facts is None else [entry for entry in facts.entries if entry.kind in _CHARGES]
     if facts is None or not charged or charged[0].amount_tokens < 0:
         return RequestNotFound(request_id=command.request_id)
@@ -55,13 +55,14 @@ def refund(book: Book, command: Refund, now: datetime) -> Decision | TokenwellEr
     return draft.decision(receipts.receipt_of(draft.entries))
 
 
-def facts_of(book: Book, key: bytes) -> RequestFacts | None:
-    """Return the lines of the request known by `key`: a debit's key, a hold's own, or the hold's id."""
-    facts = book.requests.get(key)
-    hold_id = book.hold_keys.get(key)
-    if facts is None and hold_id is not None:
-        facts = book.requests.get(decode_id(hold_id))
-    return facts
+def facts_of(book: Book, keys: tuple[bytes, ...]) -> RequestFacts | None:
+    """Return the lines of the request known by one of `keys`, or by the key of a hold."""
+    for key in keys:
+        facts = book.requests.get(key)
+        if facts is not None:
+            return facts
+    hold_id = book.hold_keys.get(keys[-1])
+    return None if hold_id is None else book.requests.get(settle_key(hold_id))
 
 
 def _steps_of(book: Book, charged: list[Entry], left: dict[int, int], amount: int) -> list[Step]:

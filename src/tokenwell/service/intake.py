@@ -19,17 +19,19 @@ from tokenwell.core.holds import LONGEST_HOLD
 from tokenwell.core.identifiers import (
     check_key,
     check_label,
-    check_organization_id,
     decode_id,
     encode_id,
     fingerprint_of,
+    is_organization_id,
     key_bytes,
+    request_keys,
+    settle_key,
 )
 from tokenwell.core.instants import to_utc
 from tokenwell.core.packs import NOTE_LIMIT, PRIORITY_LIMIT
 from tokenwell.core.rates import Rate, charge_of
 from tokenwell.core.usage import Usage
-from tokenwell.errors import AmountInvalid, HoldNotFound, PackNotFound, RequestInvalid
+from tokenwell.errors import AmountInvalid, HoldNotFound, OrganizationNotFound, PackNotFound, RequestInvalid
 from tokenwell.service.ports import new_bytes, new_id
 from tokenwell.service.reading import Reading
 
@@ -61,7 +63,7 @@ class Intake:
 
     def _thresholds(self, organization_id: str, own: Thresholds | None) -> SetThresholds:
         return SetThresholds(
-            organization_id=check_organization_id(organization_id),
+            organization_id=_known(organization_id),
             key=new_bytes(),
             fingerprint=b"",
             own=own,
@@ -88,7 +90,7 @@ class Intake:
         expires_at = None if expires_at is None else to_utc(expires_at, field="expires_at")
         note = _check_note(note)
         return Grant(
-            organization_id=check_organization_id(organization_id),
+            organization_id=_known(organization_id),
             key=_key(key)[1],
             fingerprint=fingerprint_of("grant", total, expires_at, priority, note),
             pack_id=new_id("pack"),
@@ -108,7 +110,7 @@ class Intake:
         pack_id = self._pack_id(organization_id, pack)
         note = _check_note(note)
         return Revoke(
-            organization_id=check_organization_id(organization_id),
+            organization_id=_known(organization_id),
             key=_key(key)[1],
             fingerprint=fingerprint_of("revoke", pack_id, bool(cancel_holds), note),
             pack_id=pack_id,
@@ -124,7 +126,7 @@ class Intake:
         expires_at = None if expires_at is None else to_utc(expires_at, field="expires_at")
         note = _check_note(note)
         return Extend(
-            organization_id=check_organization_id(organization_id),
+            organization_id=_known(organization_id),
             key=_key(key)[1],
             fingerprint=fingerprint_of("extend", pack_id, expires_at, note),
             pack_id=pack_id,
@@ -135,13 +137,13 @@ class Intake:
     def open_hold(self, organization_id: str, amount: int | str, *, ttl: timedelta = HOLD_TTL, key: str | None = None) -> OpenHold:
         """Reserve `amount` tokens for `ttl` (at most a day). Raises AiStopped, BalanceHeld."""
         tokens = parse_amount(amount)
-        if not timedelta(0) < ttl <= LONGEST_HOLD:
+        if not isinstance(ttl, timedelta) or not timedelta(0) < ttl <= LONGEST_HOLD:
             raise RequestInvalid(f"a hold lasts more than nothing and at most {LONGEST_HOLD}", field="ttl")
         fresh = new_bytes()
         hold_id = encode_id("hold", fresh)
         request_id = hold_id if key is None else check_key(key)
         return OpenHold(
-            organization_id=check_organization_id(organization_id),
+            organization_id=_known(organization_id),
             key=fresh if key is None else key_bytes(key),
             fingerprint=fingerprint_of("hold", tokens, ttl),
             hold_id=hold_id,
@@ -177,7 +179,7 @@ class Intake:
             reason=reason, service_id=service_id, key_id=key_id, note=note, raw_usage=raw_usage, estimated=estimated, least=0,
         )  # fmt: skip
         return Settle(
-            organization_id=check_organization_id(organization_id),
+            organization_id=_known(organization_id),
             key=_hold_bytes(hold_id),
             fingerprint=fingerprint_of("settle", charge),
             hold_id=hold_id,
@@ -186,9 +188,7 @@ class Intake:
 
     def release(self, organization_id: str, hold_id: str) -> Release:
         """Give a hold back unused. Idempotent. Raises HoldNotFound, HoldAlreadySettled."""
-        return Release(
-            organization_id=check_organization_id(organization_id), key=_hold_bytes(hold_id), fingerprint=b"", hold_id=hold_id
-        )
+        return Release(organization_id=_known(organization_id), key=_hold_bytes(hold_id), fingerprint=b"", hold_id=hold_id)
 
     def debit(
         self,
@@ -220,7 +220,7 @@ class Intake:
         )  # fmt: skip
         request_id, key_16 = _key(key)
         return Debit(
-            organization_id=check_organization_id(organization_id),
+            organization_id=_known(organization_id),
             key=key_16,
             fingerprint=fingerprint_of("debit", bool(already_used), charge),
             request_id=request_id,
@@ -240,12 +240,12 @@ class Intake:
         note = _check_note(note)
         refund_id, key_16 = _key(key)
         return Refund(
-            organization_id=check_organization_id(organization_id),
+            organization_id=_known(organization_id),
             key=key_16,
             fingerprint=fingerprint_of("refund", request_id, tokens, note),
             refund_id=refund_id,
             request_id=request_id,
-            debited_key=key_bytes(request_id),
+            debited_keys=request_keys(request_id),
             amount_tokens=tokens,
             note=note,
         )
@@ -269,9 +269,14 @@ class Intake:
     ) -> Charge:
         if usage is None:
             if prompt_tokens is not None or completion_tokens is not None:
-                usage = Usage(input_tokens=prompt_tokens or 0, output_tokens=completion_tokens or 0)
+                usage = Usage(
+                    input_tokens=0 if prompt_tokens is None else prompt_tokens,
+                    output_tokens=0 if completion_tokens is None else completion_tokens,
+                )
         elif prompt_tokens is not None or completion_tokens is not None:
             raise RequestInvalid("give either usage or prompt and completion tokens", field="usage")
+        elif not isinstance(usage, Usage):
+            raise RequestInvalid("usage must be a Usage", field="usage")
         rate = None
         if amount is not None:
             tokens = parse_amount(amount, least=least)
@@ -312,13 +317,19 @@ def _key(key: str | None) -> tuple[str, bytes]:
     return encode_id("req", fresh), fresh
 
 
+def _known(organization_id: str) -> str:
+    if not is_organization_id(organization_id):
+        raise OrganizationNotFound(organization_id=organization_id)
+    return organization_id
+
+
 def _check_note(note: str) -> str:
     return "" if note == "" else check_label(note, field="note", limit=NOTE_LIMIT) or ""
 
 
 def _hold_bytes(hold_id: str) -> bytes:
     try:
-        return decode_id(hold_id)
+        return settle_key(hold_id)
     except (ValueError, TypeError):
         raise HoldNotFound(hold_id=hold_id) from None
 
@@ -331,6 +342,8 @@ def _detail_of(usage: Usage | None, rate: Rate | None, raw_usage: Mapping[str, A
     if rate is not None:
         detail["rate"] = rate
     if raw_usage is not None:
+        if not isinstance(raw_usage, Mapping):
+            raise RequestInvalid("raw_usage must be a JSON object", field="raw_usage")
         try:
             raw = _encode(raw_usage)
         except (TypeError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -45,6 +46,16 @@ def new_id(prefix: str) -> str:
 def new_bytes() -> bytes:
     """Return a fresh UUIDv7 as 16 bytes (RFC 9562: 48 bits of milliseconds, then 74 random ones)."""
     milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
-    value = milliseconds << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62 | random & (1 << 62) - 1
-    return value.to_bytes(16, "big")
+    bits = _bits(74)
+    return (milliseconds << 80 | 0x7 << 76 | (bits >> 62) << 64 | 0b10 << 62 | bits & (1 << 62) - 1).to_bytes(16, "big")
+
+
+def _seed() -> None:
+    _random.seed(os.urandom(32))
+
+
+# Ids are no secrets. Asking the system for every one of them would hand the interpreter to another thread each time.
+_random = random.Random()
+_bits = _random.getrandbits
+_seed()
+os.register_at_fork(after_in_child=_seed)

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy
 
 from tokenwell.core.health import Thresholds, state_of
-from tokenwell.core.identifiers import decode_id, key_bytes
+from tokenwell.core.identifiers import check_key, is_organization_id, request_keys, settle_key
 from tokenwell.core.instants import EPOCH, from_micros, to_micros, to_utc
 from tokenwell.core.journal import Entry
 from tokenwell.core.packs import PackStatus
@@ -25,6 +25,8 @@ from tokenwell.store import history, reader, registry
 from tokenwell.store.auditing import audit
 from tokenwell.store.reader import reading
 from tokenwell.store.rows import BUCKET_MICROS
+
+CURSOR_INVALID = "the cursor is not one that a page gave"
 
 PAGE_LIMIT = 1_000
 """The longest page of a list."""
@@ -55,6 +57,8 @@ class Reading:
 
     def organizations(self, *, cursor: str | None = None, limit: int = 50) -> Page[Organization]:
         """Return organizations by id."""
+        if cursor is not None and not is_organization_id(cursor):
+            raise RequestInvalid(CURSOR_INVALID, field="cursor")
         with reading(self._engine) as connection:
             rows = reader.organizations(connection, after=cursor or "", limit=_limit(limit) + 1)
         items = tuple(_organization(row) for row in rows[:limit])
@@ -106,6 +110,8 @@ class Reading:
         limit: int = 50,
     ) -> Page[PackLine]:
         """Return packs, the latest grant first, all or those of one status, now or as of a past instant."""
+        if status is not None and status not in list(PackStatus):
+            raise RequestInvalid(f"status must be one of {', '.join(PackStatus)}", field="status")
         before, now = _cursor(cursor), self._clock()
         with reading(self._engine) as connection:
             account = reader.account(connection, organization_id)
@@ -128,6 +134,7 @@ class Reading:
     def pack_id_of(self, organization_id: str, number: int) -> str:
         """Return the id of the pack with a number. Raises PackNotFound."""
         with reading(self._engine) as connection:
+            reader.account(connection, organization_id)
             pack_id = reader.pack_id_of(connection, organization_id, number)
         if pack_id is None:
             raise PackNotFound(number=number)
@@ -143,19 +150,20 @@ class Reading:
 
     def request(self, organization_id: str, request_id: str) -> tuple[LedgerLine, ...]:
         """Return all lines of one request, known by its key or its hold. Raises RequestNotFound."""
-        key = key_bytes(request_id)
+        keys = request_keys(check_key(request_id, field="request_id"))
         with reading(self._engine) as connection:
             reader.account(connection, organization_id)
-            rows = reader.request_lines(connection, organization_id, key)
-            hold_id = None if rows else reader.hold_id_of(connection, organization_id, key)
-            if hold_id is not None:
-                rows = reader.request_lines(connection, organization_id, decode_id(hold_id))
+            hold_id = reader.hold_id_of(connection, organization_id, keys[-1])
+            candidates = keys if hold_id is None else (*keys, settle_key(hold_id))
+            rows = next(filter(None, (reader.request_lines(connection, organization_id, key) for key in candidates)), [])
         if not rows:
             raise RequestNotFound(request_id=request_id)
         return tuple(LedgerLine(entry=entry, pack_number=number) for entry, number in rows)
 
     def journal(self, organization_id: str, *, after_seq: int = 0, limit: int = PAGE_LIMIT) -> Page[Entry]:
         """Return journal lines of every kind, in order, those after line `after_seq`; the cursor is the last line's number."""
+        if type(after_seq) is not int or not 0 <= after_seq < 2**63:
+            raise RequestInvalid("after_seq is the number of a line, or 0", field="after_seq")
         with reading(self._engine) as connection:
             reader.account(connection, organization_id)
             rows = reader.lines(connection, organization_id, after=after_seq, limit=_limit(limit) + 1)
@@ -201,6 +209,8 @@ class Reading:
 
     def set_rate(self, rate: Rate) -> None:
         """Set what a model costs from a date on."""
+        if not isinstance(rate, Rate):
+            raise RequestInvalid("rate must be a Rate", field="rate")
         registry.set_rate(self._engine, msgspec.structs.replace(rate, effective_at=to_utc(rate.effective_at, field="effective_at")))
         self._card = None
 
@@ -230,7 +240,7 @@ def _cursor(cursor: str | None) -> int | None:
     if cursor is None:
         return None
     if not (isinstance(cursor, str) and cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
-        raise RequestInvalid("the cursor is not one that a page gave", field="cursor")
+        raise RequestInvalid(CURSOR_INVALID, field="cursor")
     return int(cursor)
 
 

@@ -33,8 +33,11 @@ class Driver(Protocol):
     committing: bool
     """Whether a COMMIT was sent and its outcome not yet seen."""
 
-    def begin(self, organization_ids: list[str]) -> dict[str, int]:
-        """Begin a transaction that nobody else's write to these organizations can overlap; returns their versions."""
+    def begin(self, organization_ids: list[str]) -> dict[str, int] | None:
+        """Begin a transaction that nobody else's write to these organizations can overlap.
+
+        Returns their versions, or None where nobody else has written anything since the last transaction of this driver.
+        """
 
     def versions(self, organization_ids: list[str]) -> dict[str, int]:
         """Return the versions of the accounts that exist."""
@@ -60,12 +63,18 @@ class SqliteDriver:
 
     def __init__(self, database: Database) -> None:
         self.committing = False
+        self._data_version: int | None = None
         self._connection = connect_sqlite(database)
         self._execute = self._connection.execute
 
-    def begin(self, organization_ids: list[str]) -> dict[str, int]:
+    def begin(self, organization_ids: list[str]) -> dict[str, int] | None:
         self._execute("BEGIN IMMEDIATE")
-        return self.versions(organization_ids)
+        data_version = self._execute("PRAGMA data_version").fetchone()[0]
+        if data_version == self._data_version:
+            return None
+        versions = self.versions(organization_ids)
+        self._data_version = data_version
+        return versions
 
     def versions(self, organization_ids: list[str]) -> dict[str, int]:
         one = "SELECT version FROM account WHERE organization_id = ?"

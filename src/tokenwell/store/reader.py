@@ -11,6 +11,7 @@ import sqlalchemy
 from sqlalchemy import Connection, Select, and_, func, select
 
 from tokenwell.core.account import Account
+from tokenwell.core.identifiers import is_organization_id
 from tokenwell.core.instants import to_micros
 from tokenwell.core.journal import Entry
 from tokenwell.core.packs import Pack, PackStatus
@@ -38,8 +39,15 @@ def reading(engine: sqlalchemy.Engine) -> Iterator[Connection]:
         raise translate(error) or error from error
 
 
+def _check(organization_id: str) -> None:
+    """Refuse what no organization can be called before a driver stumbles over it."""
+    if not is_organization_id(organization_id):
+        raise OrganizationNotFound(organization_id=organization_id)
+
+
 def organization(connection: Connection, organization_id: str) -> tuple[str, str, int]:
     """Return an organization's id, name and creation. Raises OrganizationNotFound."""
+    _check(organization_id)
     row = connection.execute(
         select(schema.organization).where(schema.organization.c.organization_id == organization_id)
     ).one_or_none()
@@ -59,6 +67,7 @@ def organizations(connection: Connection, *, after: str, limit: int) -> Sequence
 
 def account(connection: Connection, organization_id: str) -> Account:
     """Return the account as last written. Raises OrganizationNotFound."""
+    _check(organization_id)
     row = connection.execute(select(_account).where(_account.c.organization_id == organization_id)).one_or_none()
     if row is None:
         raise OrganizationNotFound(organization_id=organization_id)

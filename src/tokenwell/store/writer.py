@@ -23,6 +23,7 @@ from tokenwell.core.holds import Hold
 from tokenwell.core.journal import Entry
 from tokenwell.core.packs import Pack
 from tokenwell.core.receipts import Answer
+from tokenwell.core.replays import replay_of
 from tokenwell.errors import CommitUnknown, OrganizationNotFound, StoreBusy, StoreError, StoreUnavailable
 from tokenwell.store import schema
 from tokenwell.store.dialects import Database, translate
@@ -184,7 +185,7 @@ class Batch:
         self._open_books()
         now = clock()
         self._advance(now)
-        self._prefetch(commands)
+        self._prefetch(commands, check_keys=self._check_keys)
         answers: list[Answer | Exception] = []
         doubtful: set[str] = set()
         for command in commands:
@@ -195,6 +196,8 @@ class Batch:
             if isinstance(answer, Exception):
                 doubtful.add(command.organization_id)
             answers.append(answer)
+        if doubtful and not self._check_keys:
+            self._replay(commands, answers)
         self._verify(doubtful - self._written)
         self._write()
         return answers
@@ -204,11 +207,23 @@ class Batch:
         unknown = [organization_id for organization_id in self._organization_ids if organization_id not in books]
         if self._certain:
             versions = driver.begin(self._organization_ids)
-            unknown = [o for o in self._organization_ids if o not in books or books[o].account.version != versions.get(o)]
-            for organization_id in unknown:
-                books.pop(organization_id, None)
+            if versions is not None:
+                self._drop_stale(versions)
+            unknown = [organization_id for organization_id in self._organization_ids if organization_id not in books]
         if unknown:
             books.update(load_books(driver, unknown, self._platform))
+
+    def _drop_stale(self, versions: dict[str, int]) -> None:
+        """Drop the books that somebody else has changed, and those that nobody will notice later to have been changed."""
+        books = self._books
+        current = [o for o in versions if o in books and books[o].account.version == versions[o]]
+        if self._driver.verifies_first:
+            kept = {organization_id: books[organization_id] for organization_id in current}
+            books.clear()
+            books.update(kept)
+        else:
+            for organization_id in set(self._organization_ids).difference(current):
+                books.pop(organization_id, None)
 
     def _advance(self, now: datetime) -> None:
         for organization_id in self._organization_ids:
@@ -218,13 +233,13 @@ class Batch:
                 if decide.is_due(book, at):
                     self._take(book, decide.advance(book, at, **load_due(self._driver, book, at)))
 
-    def _prefetch(self, commands: Sequence[Command]) -> None:
+    def _prefetch(self, commands: Sequence[Command], *, check_keys: bool) -> None:
         """Load what all commands together need, in as few rounds as it takes."""
         while True:
             needed: dict[str, tuple[Book, Needs]] = {}
             for command in commands:
                 book = self._books.get(command.organization_id)
-                needs = None if book is None else decide.needs_of(book, command, check_key=self._check_keys)
+                needs = None if book is None else decide.needs_of(book, command, check_key=check_keys)
                 if book is not None and needs is not None:
                     needed.setdefault(command.organization_id, (book, Needs()))[1].merge(needs)
             if not needed:
@@ -249,6 +264,16 @@ class Batch:
         self._packs.update(decision.packs)
         self._holds.update(decision.holds)
         self._written.add(book.account.organization_id)
+
+    def _replay(self, commands: Sequence[Command], answers: list[Answer | Exception]) -> None:
+        """Look the keys of refused commands up: a command that was done before is answered as it was then."""
+        refused = [place for place, answer in enumerate(answers) if isinstance(answer, Exception)]
+        self._prefetch([commands[place] for place in refused], check_keys=True)
+        for place in refused:
+            book = self._books.get(commands[place].organization_id)
+            replay = None if book is None else replay_of(book, commands[place])
+            if replay is not None:
+                answers[place] = replay
 
     def _verify(self, organization_ids: set[str]) -> None:
         """Make sure that a refusal was not decided on a book that somebody else has changed since."""
