@@ -8,7 +8,7 @@ from tokenwell.core.account import Book, Needs
 from tokenwell.core.commands import Charge
 from tokenwell.core.draft import Draft
 from tokenwell.core.holds import Hold
-from tokenwell.core.journal import ESTIMATED, LATE, EntryKind
+from tokenwell.core.journal import EntryKind
 from tokenwell.core.packs import Pack
 from tokenwell.core.usage import apportion
 
@@ -62,9 +62,7 @@ def closing_kind(pack: Pack) -> EntryKind:
     return EntryKind.REVOKE if pack.revoked_seq is not None and pack.revoked_seq == pack.closed_seq else EntryKind.EXPIRE
 
 
-def charge(
-    draft: Draft, plan: Plan, charged: Charge, *, request_id: str, key: bytes, fingerprint: bytes, late: bool = False
-) -> None:
+def charge(draft: Draft, plan: Plan, charged: Charge, *, request_id: str, key: bytes, fingerprint: bytes, flags: int) -> None:
     """Write a planned charge: first what closed packs must take back of their forfeit, then one line per pack, then the overage."""
     for pack, amount in plan.draws:
         if pack.closed_seq is not None:
@@ -72,7 +70,6 @@ def charge(
     amounts = [amount for _, amount in plan.draws]
     if plan.overage_tokens:
         amounts.append(plan.overage_tokens)
-    flags = (ESTIMATED if charged.estimated else 0) | (LATE if late else 0)
     for place, (amount, (prompt, completion)) in enumerate(zip(amounts, _cuts_of(amounts, charged), strict=True)):
         line = {
             "key": None if place else key,

@@ -11,8 +11,8 @@ from tokenwell.core.commands import Debit, OpenHold, Release, Settle
 from tokenwell.core.draft import Draft
 from tokenwell.core.health import refusal_of
 from tokenwell.core.holds import Hold, HoldStatus
-from tokenwell.core.journal import ESTIMATED, LATE, state_flag, state_in
-from tokenwell.core.receipts import Answer, Held, Released
+from tokenwell.core.journal import ALREADY_USED, ESTIMATED, LATE, state_flag, state_in
+from tokenwell.core.receipts import Answer, Released
 from tokenwell.errors import AmountInvalid, HoldAlreadyReleased, HoldAlreadySettled, HoldNotFound, TokenwellError
 
 
@@ -31,7 +31,10 @@ def debit(book: Book, command: Debit, now: datetime) -> Decision | TokenwellErro
     if too_much is not None:
         return too_much
     draft = Draft(book, now)
-    burndown.charge(draft, plan, command.charge, request_id=command.request_id, key=command.key, fingerprint=command.fingerprint)
+    flags = (ESTIMATED if command.charge.estimated else 0) | (ALREADY_USED if command.already_used else 0)
+    burndown.charge(
+        draft, plan, command.charge, request_id=command.request_id, key=command.key, fingerprint=command.fingerprint, flags=flags
+    )
     return draft.decision(receipts.receipt_of(draft.entries))
 
 
@@ -53,11 +56,11 @@ def open_hold(book: Book, command: OpenHold, now: datetime) -> Decision | Tokenw
         opened_at=now,
         opened_seq=account.seq,
         lapses_at=lapses_at,
+        opened_balance_tokens=draft.balance_tokens,
+        opened_flags=state_flag(draft.state),
     )
     draft.open(hold)
-    answer = Held(
-        organization_id=account.organization_id, at=now, balance_tokens=draft.balance_tokens, state=draft.state, hold=hold
-    )
+    answer = receipts.held(hold)
     next_lapse_at = lapses_at if account.next_lapse_at is None else min(account.next_lapse_at, lapses_at)
     return draft.decision(answer, next_lapse_at=next_lapse_at)
 
@@ -78,9 +81,9 @@ def settle(book: Book, command: Settle, now: datetime) -> Decision | Answer | To
     if too_much is not None:
         return too_much
     draft = Draft(book, now)
-    late = hold.status is HoldStatus.LAPSED
+    flags = (ESTIMATED if command.charge.estimated else 0) | (LATE if hold.status is HoldStatus.LAPSED else 0)
     burndown.charge(
-        draft, plan, command.charge, request_id=hold.request_id, key=command.key, fingerprint=command.fingerprint, late=late
+        draft, plan, command.charge, request_id=hold.request_id, key=command.key, fingerprint=command.fingerprint, flags=flags
     )
     closed = draft.close(
         hold,
@@ -88,7 +91,7 @@ def settle(book: Book, command: Settle, now: datetime) -> Decision | Answer | To
         used_tokens=command.charge.amount_tokens,
         settled_fingerprint=command.fingerprint,
         balance_after_tokens=draft.balance_tokens,
-        flags=state_flag(draft.state) | (ESTIMATED if command.charge.estimated else 0) | (LATE if late else 0),
+        flags=state_flag(draft.state) | flags,
     )
     answer = receipts.receipt_of(draft.entries) if command.charge.amount_tokens else receipts.receipt_of_unused(closed)
     return draft.decision(answer)

@@ -90,12 +90,8 @@ def revoke(book: Book, command: Revoke, now: datetime) -> Decision | TokenwellEr
     forfeited = pack.remaining_tokens if pack.closed_seq is None else 0
     released = _spenders_of(book, pack) if command.cancel_holds else []
     pack = msgspec.structs.replace(pack, revoked_at=now, revoked_seq=draft.seq + 1)
-    draft.forfeit(
-        EntryKind.REVOKE,
-        pack,
-        forfeited,
-        {"note": command.note, "detail": _encoder.encode({"released_holds": len(released)}).decode(), **start_of(command)},
-    )
+    detail = _encoder.encode({"cancel_holds": command.cancel_holds, "released_holds": len(released)}).decode()
+    draft.forfeit(EntryKind.REVOKE, pack, forfeited, {"note": command.note, "detail": detail, **start_of(command)})
     for hold in released:
         draft.close(hold, HoldStatus.RELEASED, balance_after_tokens=draft.balance_tokens, flags=state_flag(draft.state))
     return draft.decision(

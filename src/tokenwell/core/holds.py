@@ -26,8 +26,8 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens reserved until `lapses_at`, then settled, released or lapsed.
 
     `opened_seq` is the last journal line at the time: it tells which packs the hold may spend. `request_id` is the caller's
-    key, else the hold's id. After settling, `used_tokens`, `settled_fingerprint`, `balance_after_tokens` and `flags` keep the
-    first answer.
+    key, else the hold's id. `opened_balance_tokens` and `opened_flags` keep the answer to its opening; `used_tokens`,
+    `settled_fingerprint`, `balance_after_tokens` and `flags` that to its closing.
     """
 
     id: str
@@ -40,6 +40,8 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     opened_at: datetime
     opened_seq: int
     lapses_at: datetime
+    opened_balance_tokens: int = 0
+    opened_flags: int = 0
     closed_at: datetime | None = None
     used_tokens: int | None = None
     settled_fingerprint: bytes | None = None

@@ -19,6 +19,9 @@ ESTIMATED = 1
 LATE = 2
 """Flag: settled after the hold had lapsed."""
 
+ALREADY_USED = 16
+"""Flag: charged without admission, because the tokens had been used."""
+
 _STATE_FLAGS = {State.NORMAL: 0, State.RUNNING_LOW: 4, State.AI_STOPPED: 8}
 _STATES = {flag: state for state, flag in _STATE_FLAGS.items()}
 

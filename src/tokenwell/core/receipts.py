@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from tokenwell.core.health import State
-from tokenwell.core.holds import Hold
+from tokenwell.core.holds import Hold, HoldStatus
 from tokenwell.core.journal import ESTIMATED, LATE, Entry, EntryKind, state_in
 from tokenwell.core.packs import Pack
 
@@ -146,6 +147,27 @@ def receipt_of(entries: Sequence[Entry], *, replayed: bool = False) -> Receipt:
         drawn=tuple(drawn),
         estimated=bool(last.flags & ESTIMATED),
         late=bool(last.flags & LATE),
+    )
+
+
+def held(hold: Hold, *, replayed: bool = False) -> Held:
+    """Return the answer to the opening of a hold, whatever became of it since."""
+    first = replace(
+        hold,
+        status=HoldStatus.OPEN,
+        closed_at=None,
+        used_tokens=None,
+        settled_fingerprint=None,
+        balance_after_tokens=0,
+        flags=0,
+    )
+    return Held(
+        organization_id=hold.organization_id,
+        at=hold.opened_at,
+        balance_tokens=hold.opened_balance_tokens,
+        state=state_in(hold.opened_flags),
+        replayed=replayed,
+        hold=first if replayed else hold,
     )
 
 

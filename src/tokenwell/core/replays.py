@@ -10,11 +10,10 @@ from tokenwell.core import receipts
 from tokenwell.core.account import Book, RequestFacts
 from tokenwell.core.commands import Command, Debit, Extend, Grant, OpenHold, Refund, Revoke
 from tokenwell.core.grants import ExtendDetail, GrantDetail
-from tokenwell.core.health import state_of
 from tokenwell.core.holds import Hold
-from tokenwell.core.journal import Entry, EntryKind
+from tokenwell.core.journal import ALREADY_USED, Entry, EntryKind
 from tokenwell.core.packs import Pack
-from tokenwell.core.receipts import Answer, Extended, Granted, Held, Revoked
+from tokenwell.core.receipts import Answer, Extended, Granted, Receipt, Revoked
 from tokenwell.errors import IdempotencyConflict
 
 _KINDS: dict[type[Command], tuple[EntryKind, ...]] = {
@@ -31,7 +30,7 @@ def replay_of(book: Book, command: Command) -> Answer | IdempotencyConflict | No
     if isinstance(command, OpenHold):
         hold_id = book.hold_keys.get(command.key)
         hold = None if hold_id is None else book.holds[hold_id]
-        return None if hold is None else _replay_hold(book, command, hold)
+        return None if hold is None else _replay_hold(command, hold)
     kinds = _KINDS.get(type(command))
     facts = book.requests.get(command.key) if kinds is not None else None
     if kinds is None or facts is None:
@@ -46,19 +45,11 @@ def replay_of(book: Book, command: Command) -> Answer | IdempotencyConflict | No
     return _replay_pack(command, facts)
 
 
-def _replay_hold(book: Book, command: OpenHold, hold: Hold) -> Answer | IdempotencyConflict:
+def _replay_hold(command: OpenHold, hold: Hold) -> Answer | IdempotencyConflict:
     if hold.fingerprint != command.fingerprint:
         field = "amount" if hold.tokens != command.tokens else "ttl"
         return IdempotencyConflict(f"the idempotency key was already used with another {field}", field=field, hold_id=hold.id)
-    account = book.account
-    return Held(
-        organization_id=account.organization_id,
-        at=hold.opened_at,
-        balance_tokens=account.balance_tokens,
-        state=state_of(account.balance_tokens, book.thresholds),
-        replayed=True,
-        hold=hold,
-    )
+    return receipts.held(hold, replayed=True)
 
 
 def _replay_pack(command: Command, facts: RequestFacts) -> Answer:
@@ -111,15 +102,7 @@ def _differing_field(command: Command, facts: RequestFacts) -> str:
 
 def _compared(command: Command, first: Entry, facts: RequestFacts) -> list[tuple[str, Any, Any]]:
     if isinstance(command, Debit):
-        before = receipts.receipt_of(facts.entries)
-        charge = command.charge
-        names = ("model", "session", "reason", "service_id", "key_id", "note", "detail")
-        return [
-            ("amount", charge.amount_tokens, before.amount_tokens),
-            ("prompt_tokens", charge.prompt_tokens, before.prompt_tokens),
-            ("completion_tokens", charge.completion_tokens, before.completion_tokens),
-            *((name, getattr(charge, name), getattr(first, name)) for name in names),
-        ]
+        return _compared_debits(command, first, receipts.receipt_of(facts.entries))
     if isinstance(command, Grant):
         pack = pack_granted(first)
         return [
@@ -136,8 +119,32 @@ def _compared(command: Command, first: Entry, facts: RequestFacts) -> list[tuple
             ("amount", asked, detail["asked"]),
             ("note", command.note, first.note),
         ]
+    if isinstance(command, Revoke):
+        detail = msgspec.json.decode(first.detail or "{}")
+        return [
+            ("pack_id", command.pack_id, first.pack_id),
+            ("cancel_holds", command.cancel_holds, detail["cancel_holds"]),
+            ("note", command.note, first.note),
+        ]
     pairs: list[tuple[str, Any, Any]] = [("pack_id", getattr(command, "pack_id", None), first.pack_id)]
     if isinstance(command, Extend):
         detail_before = msgspec.json.decode(first.detail or "{}", type=ExtendDetail)
         pairs.append(("expires_at", command.expires_at, detail_before.after))
     return [*pairs, ("note", getattr(command, "note", ""), first.note)]
+
+
+def _compared_debits(command: Debit, first: Entry, before: Receipt) -> list[tuple[str, Any, Any]]:
+    """The amount comes last: one that was computed also differs where the rate has changed since."""
+    charge = command.charge
+    detail, detail_before = (msgspec.json.decode(text or "{}") for text in (charge.detail, first.detail))
+    names = ("model", "session", "reason", "service_id", "key_id", "note")
+    return [
+        ("prompt_tokens", charge.prompt_tokens, before.prompt_tokens),
+        ("completion_tokens", charge.completion_tokens, before.completion_tokens),
+        ("usage", detail.get("usage"), detail_before.get("usage")),
+        *((name, getattr(charge, name), getattr(first, name)) for name in names),
+        ("raw_usage", detail.get("raw"), detail_before.get("raw")),
+        ("estimated", charge.estimated, before.estimated),
+        ("already_used", command.already_used, bool(first.flags & ALREADY_USED)),
+        ("amount", charge.amount_tokens, before.amount_tokens),
+    ]

@@ -33,6 +33,7 @@ from tokenwell.core.rates import Rate, charge_of
 from tokenwell.core.usage import Usage
 from tokenwell.errors import AmountInvalid, HoldNotFound, OrganizationNotFound, PackNotFound, RequestInvalid
 from tokenwell.service.ports import new_bytes, new_id
+from tokenwell.service.ratebook import RateBook
 from tokenwell.service.reading import Reading
 
 HOLD_TTL = timedelta(minutes=10)
@@ -48,8 +49,9 @@ _encode = msgspec.json.Encoder().encode
 class Intake:
     """Builds commands. Reads only what a command's input refers to: rates, and packs by number."""
 
-    def __init__(self, reading: Reading, *, platform: Thresholds) -> None:
+    def __init__(self, reading: Reading, ratebook: RateBook, *, platform: Thresholds) -> None:
         self._reading = reading
+        self._ratebook = ratebook
         self._platform = platform
 
     def set_thresholds(self, organization_id: str, *, warning: int | str, reserve: int | str) -> SetThresholds:
@@ -174,14 +176,14 @@ class Intake:
 
         Idempotent by the hold. Raises HoldNotFound, HoldAlreadySettled (another usage), HoldAlreadyReleased.
         """
-        charge = self._charge(
+        charge, given = self._charge(
             amount, usage=usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, model=model, session=session,
             reason=reason, service_id=service_id, key_id=key_id, note=note, raw_usage=raw_usage, estimated=estimated, least=0,
         )  # fmt: skip
         return Settle(
             organization_id=_known(organization_id),
             key=_hold_bytes(hold_id),
-            fingerprint=fingerprint_of("settle", charge),
+            fingerprint=fingerprint_of("settle", given),
             hold_id=hold_id,
             charge=charge,
         )
@@ -214,7 +216,7 @@ class Intake:
         Admitted like a hold, raising AiStopped or BalanceHeld, unless the tokens are `already_used`: then it is always charged,
         into overage if need be.
         """
-        charge = self._charge(
+        charge, given = self._charge(
             amount, usage=usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, model=model, session=session,
             reason=reason, service_id=service_id, key_id=key_id, note=note, raw_usage=raw_usage, estimated=estimated, least=1,
         )  # fmt: skip
@@ -222,7 +224,7 @@ class Intake:
         return Debit(
             organization_id=_known(organization_id),
             key=key_16,
-            fingerprint=fingerprint_of("debit", bool(already_used), charge),
+            fingerprint=fingerprint_of("debit", bool(already_used), given),
             request_id=request_id,
             charge=charge,
             already_used=bool(already_used),
@@ -266,7 +268,8 @@ class Intake:
         raw_usage: Mapping[str, Any] | None,
         estimated: bool,
         least: int,
-    ) -> Charge:
+    ) -> tuple[Charge, tuple[Any, ...]]:
+        """Return what to charge, and what was given: a retry is the same input even if the rate has changed since."""
         if usage is None:
             if prompt_tokens is not None or completion_tokens is not None:
                 usage = Usage(
@@ -279,13 +282,13 @@ class Intake:
             raise RequestInvalid("usage must be a Usage", field="usage")
         rate = None
         if amount is not None:
-            tokens = parse_amount(amount, least=least)
+            amount = tokens = parse_amount(amount, least=least)
         elif usage is None:
             raise AmountInvalid("give an amount, or the prompt and completion tokens", field="amount")
         else:
-            rate = self._reading.rate_for(model)
+            rate = self._ratebook.rate_for(model)
             tokens = parse_amount(charge_of(usage, rate), least=least)
-        return Charge(
+        charge = Charge(
             amount_tokens=tokens,
             prompt_tokens=None if usage is None else usage.prompt_tokens,
             completion_tokens=None if usage is None else usage.completion_tokens,
@@ -298,6 +301,7 @@ class Intake:
             estimated=bool(estimated),
             note=_check_note(note),
         )
+        return charge, (amount, usage, model, session, reason, service_id, key_id, note, raw_usage, bool(estimated))
 
     def _pack_id(self, organization_id: str, pack: str) -> str:
         number = _NUMBER.fullmatch(pack) if isinstance(pack, str) else None

@@ -19,7 +19,8 @@ from tokenwell.core.identifiers import check_label, check_organization_id
 from tokenwell.core.receipts import Answer, Extended, Granted, Held, Receipt, Released, Revoked, ThresholdsSet
 from tokenwell.service.batching import Batcher
 from tokenwell.service.intake import HOLD_TTL, Intake
-from tokenwell.service.ports import Clock, Organization, system_clock
+from tokenwell.service.ports import Clock, Organization, in_utc, system_clock
+from tokenwell.service.ratebook import RateBook
 from tokenwell.service.reading import Reading
 from tokenwell.store import registry
 from tokenwell.store.dialects import open_engine, parse_database
@@ -60,6 +61,22 @@ def _reads(read: Callable[Concatenate[Reading, P], R]) -> Callable[Concatenate[M
     return call
 
 
+def _rates(call_of: Callable[Concatenate[RateBook, P], R]) -> Callable[Concatenate[Meter, P], R]:
+    @functools.wraps(call_of)
+    def call(self: Meter, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return call_of(self.ratebook, *args, **kwargs)
+
+    return call
+
+
+def _arates(call_of: Callable[Concatenate[RateBook, P], R]) -> Callable[Concatenate[AsyncMeter, P], Awaitable[R]]:
+    @functools.wraps(call_of)
+    async def call(self: AsyncMeter, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.to_thread(call_of, self.meter.ratebook, *args, **kwargs)
+
+    return call
+
+
 def _areads(read: Callable[Concatenate[Reading, P], R]) -> Callable[Concatenate[AsyncMeter, P], Awaitable[R]]:
     @functools.wraps(read)
     async def call(self: AsyncMeter, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -90,12 +107,13 @@ class Meter:
         migrate: bool = True,
     ) -> None:
         database = parse_database(url)
-        self.clock = clock
+        self.clock = clock = in_utc(clock)
         self.engine = open_engine(database)
         if migrate:
             migrate_schema(self.engine)
         self.reading = Reading(self.engine, platform=thresholds, clock=clock)
-        self.intake = Intake(self.reading, platform=thresholds)
+        self.ratebook = RateBook(self.engine, clock)
+        self.intake = Intake(self.reading, self.ratebook, platform=thresholds)
         self._writer = Writer(database, thresholds=thresholds, clock=clock)
         self.batcher = Batcher(self._writer.commit, queue_limit=queue_limit, batch_limit=batch_limit)
         self.aio = AsyncMeter(self)
@@ -152,8 +170,8 @@ class Meter:
     journal = _reads(Reading.journal)
     usage_totals = _reads(Reading.usage_totals)
     verify = _reads(Reading.verify)
-    set_rate = _reads(Reading.set_rate)
-    rates = _reads(Reading.rates)
+    set_rate = _rates(RateBook.set_rate)
+    rates = _rates(RateBook.rates)
     ping = _reads(Reading.ping)
 
 
@@ -199,8 +217,8 @@ class AsyncMeter:
     request = _areads(Reading.request)
     journal = _areads(Reading.journal)
     usage_totals = _areads(Reading.usage_totals)
-    set_rate = _areads(Reading.set_rate)
-    rates = _areads(Reading.rates)
+    set_rate = _arates(RateBook.set_rate)
+    rates = _arates(RateBook.rates)
     ping = _areads(Reading.ping)
 
 

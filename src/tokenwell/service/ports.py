@@ -38,6 +38,11 @@ def system_clock() -> datetime:
     return datetime.now(UTC)
 
 
+def in_utc(clock: Clock) -> Clock:
+    """Return a clock that tells the same instants in UTC, which is how they are hashed and stored."""
+    return clock if clock is system_clock else lambda: clock().astimezone(UTC)
+
+
 def new_id(prefix: str) -> str:
     """Return a fresh id, `prefix_` and a UUIDv7 in base 32: later ids sort after earlier ones."""
     return encode_id(prefix, new_bytes())

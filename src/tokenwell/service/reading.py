@@ -6,22 +6,20 @@ The methods of `Reading` are the signatures of the library's reads: `Meter` call
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
-import msgspec
 import sqlalchemy
 
 from tokenwell.core.health import Thresholds, state_of
 from tokenwell.core.identifiers import check_key, is_organization_id, request_keys, settle_key
-from tokenwell.core.instants import EPOCH, from_micros, to_micros, to_utc
+from tokenwell.core.instants import from_micros, to_micros, to_utc
 from tokenwell.core.journal import Entry
 from tokenwell.core.packs import PackStatus
-from tokenwell.core.rates import Rate, RateCard
 from tokenwell.core.receipts import Balance
 from tokenwell.errors import PackNotFound, RequestInvalid, RequestNotFound
 from tokenwell.service.ports import Clock, Organization, Page
 from tokenwell.service.shapes import LedgerLine, PackLine, UsageTotals, Verified
-from tokenwell.store import history, reader, registry
+from tokenwell.store import history, reader
 from tokenwell.store.auditing import audit
 from tokenwell.store.reader import reading
 from tokenwell.store.rows import BUCKET_MICROS
@@ -31,9 +29,6 @@ CURSOR_INVALID = "the cursor is not one that a page gave"
 PAGE_LIMIT = 1_000
 """The longest page of a list."""
 
-RATES_AGE = timedelta(seconds=10)
-"""How long the rates are used before they are read again."""
-
 
 class Reading:
     """Reads without locks; each answer comes from one snapshot."""
@@ -42,8 +37,6 @@ class Reading:
         self._engine = engine
         self._platform = platform
         self._clock = clock
-        self._card: RateCard | None = None
-        self._card_at = EPOCH
 
     def ping(self) -> None:
         """Return if the database answers. Raises StoreUnavailable."""
@@ -206,24 +199,6 @@ class Reading:
             cursor = page.next_cursor
             if cursor is None:
                 return
-
-    def set_rate(self, rate: Rate) -> None:
-        """Set what a model costs from a date on."""
-        if not isinstance(rate, Rate):
-            raise RequestInvalid("rate must be a Rate", field="rate")
-        registry.set_rate(self._engine, msgspec.structs.replace(rate, effective_at=to_utc(rate.effective_at, field="effective_at")))
-        self._card = None
-
-    def rates(self) -> RateCard:
-        """Return every rate ever set."""
-        return RateCard(registry.rates(self._engine))
-
-    def rate_for(self, model: str | None) -> Rate | None:
-        """Return the rate in force for a model, None for one to one. What another process sets is seen within RATES_AGE."""
-        now = self._clock()
-        if self._card is None or now - self._card_at > RATES_AGE:
-            self._card, self._card_at = self.rates(), now
-        return self._card.rate_for(model, now) if self._card.rates else None
 
 
 def _organization(row: tuple[str, str, int]) -> Organization:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, and_, case, func, select
 
 from tokenwell.core.account import Account
 from tokenwell.core.grants import ExtendDetail
@@ -55,20 +55,22 @@ def packs_at(connection: Connection, account: Account, at: datetime) -> list[Pac
 def _packs_after(connection: Connection, organization_id: str, seq: int) -> list[Pack]:
     """Return the packs as they were after line `seq`: as they are now, less what the lines since have changed."""
     changed = _changes_since(connection, organization_id, seq)
+    returned = _returned_since(connection, organization_id, seq)
     expiries = _expiries_before(connection, organization_id, seq)
     now = [
         pack
         for pack in reader.packs(connection, organization_id, now=EPOCH, status=None, before=None, limit=None)
         if pack.granted_seq <= seq
     ]
-    return [_rewound(pack, seq, changed.get(pack.id, (0, 0)), expiries) for pack in now]
+    return [_rewound(pack, seq, changed.get(pack.id, (0, 0)), returned.get(pack.id, 0), expiries) for pack in now]
 
 
-def _rewound(pack: Pack, seq: int, change: tuple[int, int], expiries: dict[str, datetime | None]) -> Pack:
+def _rewound(pack: Pack, seq: int, change: tuple[int, int], returned: int, expiries: dict[str, datetime | None]) -> Pack:
     remaining, repaid = change
     changes: dict[str, Any] = {
         "remaining_tokens": pack.remaining_tokens - remaining,
         "repaid_tokens": pack.repaid_tokens - repaid,
+        "returned_tokens": pack.returned_tokens - returned,
         "expires_at": expiries.get(pack.id, pack.expires_at),
     }
     if pack.revoked_seq is not None and pack.revoked_seq > seq:
@@ -88,6 +90,24 @@ def _changes_since(connection: Connection, organization_id: str, seq: int) -> di
         .group_by(_entry.c.pack_id)
     )
     return {row[0]: (int(row[1]), int(row[2])) for row in rows}
+
+
+def _returned_since(connection: Connection, organization_id: str, seq: int) -> dict[str, int]:
+    """Return what packs got back since of the overage they had repaid: refunds of overage lines."""
+    charged = _entry.alias("charged")
+    rows = connection.execute(
+        select(_entry.c.pack_id, func.sum(_entry.c.amount_tokens))
+        .join(charged, and_(charged.c.organization_id == _entry.c.organization_id, charged.c.seq == _entry.c.ref_seq))
+        .where(
+            _entry.c.organization_id == organization_id,
+            charged.c.organization_id == organization_id,
+            _entry.c.seq > seq,
+            _entry.c.kind == "refund",
+            charged.c.kind == "overage",
+        )
+        .group_by(_entry.c.pack_id)
+    )
+    return {row[0]: int(row[1]) for row in rows}
 
 
 def _expiries_before(connection: Connection, organization_id: str, seq: int) -> dict[str, datetime | None]:

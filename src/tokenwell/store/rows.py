@@ -125,6 +125,8 @@ def hold_row(hold: Hold) -> Row:
         to_micros(hold.opened_at),
         hold.opened_seq,
         to_micros(hold.lapses_at),
+        hold.opened_balance_tokens,
+        hold.opened_flags,
         _micros(hold.closed_at),
         hold.used_tokens,
         hold.settled_fingerprint,
@@ -146,11 +148,13 @@ def hold_from(row: Sequence[Any]) -> Hold:
         opened_at=from_micros(row[7]),
         opened_seq=row[8],
         lapses_at=from_micros(row[9]),
-        closed_at=_instant(row[10]),
-        used_tokens=row[11],
-        settled_fingerprint=None if row[12] is None else bytes(row[12]),
-        balance_after_tokens=row[13],
-        flags=row[14],
+        opened_balance_tokens=row[10],
+        opened_flags=row[11],
+        closed_at=_instant(row[12]),
+        used_tokens=row[13],
+        settled_fingerprint=None if row[14] is None else bytes(row[14]),
+        balance_after_tokens=row[15],
+        flags=row[16],
     )
 
 

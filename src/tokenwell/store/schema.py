@@ -137,6 +137,8 @@ hold = Table(
     Column("opened_at", Instant, nullable=False),
     Column("opened_seq", BigInteger, nullable=False),
     Column("lapses_at", Instant, nullable=False),
+    Column("opened_balance_tokens", Tokens, nullable=False),
+    Column("opened_flags", SmallInteger, nullable=False),
     Column("closed_at", Instant),
     Column("used_tokens", Tokens),
     Column("settled_fingerprint", LargeBinary),

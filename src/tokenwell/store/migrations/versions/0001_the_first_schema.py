@@ -163,6 +163,8 @@ def upgrade() -> None:
         sa.Column("opened_at", sa.BigInteger(), nullable=False),
         sa.Column("opened_seq", sa.BigInteger(), nullable=False),
         sa.Column("lapses_at", sa.BigInteger(), nullable=False),
+        sa.Column("opened_balance_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("opened_flags", sa.SmallInteger(), nullable=False),
         sa.Column("closed_at", sa.BigInteger(), nullable=True),
         sa.Column("used_tokens", sa.BigInteger(), nullable=True),
         sa.Column("settled_fingerprint", sa.LargeBinary(), nullable=True),
