@@ -7,16 +7,19 @@ import re
 from tokenwell.errors import AmountInvalid
 
 MAX_TOKENS = 10**16
-"""The largest single amount, balance or overage, so that sums over a bucket of time stay within 64 bits."""
+"""The largest pack, balance and overage."""
+
+MAX_CHARGE_TOKENS = 10**12
+"""The largest charge, hold and usage pool of one request: sums over a quarter of an hour stay far within 64 bits."""
 
 _PATTERN = re.compile(r"(\d{1,3}(?:[,_ ]\d{3})+|\d+)(?:\.(\d+))?\s*([kKmMbBgGtT]?)", re.ASCII)
 _EXPONENTS = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
 
 
-def parse_amount(amount: int | str, *, field: str = "amount", least: int = 1) -> int:
+def parse_amount(amount: int | str, *, field: str = "amount", least: int = 1, most: int = MAX_TOKENS) -> int:
     """Return `amount` in whole tokens; text may be grouped and may end in k, M, B or T (`"5M"`, `"1.5M"`, `"250,000"`).
 
-    Raises AmountInvalid outside `least` ≤ tokens ≤ MAX_TOKENS, or where the text does not give a whole number.
+    Raises AmountInvalid outside `least` ≤ tokens ≤ `most`, or where the text does not give a whole number.
     """
     if isinstance(amount, str):
         tokens = _parse_text(amount.strip(), field)

@@ -34,6 +34,7 @@ class Auditor:
         self._overage = 0
         self._last_at: datetime | None = None
         self._overage_lines: set[int] = set()
+        self._last_closed = 0
 
     def problem(self, text: str) -> None:
         """Note a difference."""
@@ -45,8 +46,13 @@ class Auditor:
         if not holds:
             self.problem(f"line {seq}: {what}")
 
+    def unreadable(self, seq: int, error: Exception) -> None:
+        """Note a line that says nothing, and go on behind it."""
+        self.lines = seq
+        self.problem(f"line {seq}: it cannot be read ({type(error).__name__})")
+
     def read(self, entry: Entry) -> None:
-        """Take the next line."""
+        """Take the next line. Raises what decoding raises where the line holds nonsense."""
         seq = entry.seq
         self._check(seq == self.lines + 1, seq, f"follows line {self.lines}")
         self.lines = seq
@@ -58,7 +64,8 @@ class Auditor:
         self._check(self._last_at is None or entry.at >= self._last_at, seq, "it is dated before the line before")
         self._last_at = entry.at
         if entry.kind is EntryKind.GRANT:
-            assert entry.pack_id is not None
+            if entry.pack_id is None:
+                raise ValueError("a grant without a pack")
             self._check(entry.pack_id not in self.packs, seq, "its pack was granted before")
             self.packs[entry.pack_id] = pack_granted(entry)
         elif entry.kind is EntryKind.OVERAGE:
@@ -67,6 +74,8 @@ class Auditor:
         elif entry.kind is EntryKind.OVERAGE_REPAID:
             self._overage -= entry.amount_tokens
         self._check(self._overage >= 0, seq, "the overage is below zero")
+        if entry.kind in _FORFEITS:
+            self._last_closed = seq
         if entry.pack_id is not None and entry.kind is not EntryKind.GRANT:
             self._read_pack_line(entry, entry.pack_id)
 
@@ -100,9 +109,15 @@ class Auditor:
             ("balance", account.balance_tokens, self._balance),
             ("overage", account.overage_tokens, self._overage),
             ("packs", account.pack_count, len(self.packs)),
+            ("last closing line", account.last_closed_seq, self._last_closed),
         ):
             if told != found:
                 self.problem(f"account: {what} is {told}, the journal gives {found}")
+
+    def compare_bound(self, what: str, bound: datetime | None, earliest: datetime | None) -> None:
+        """Check that nothing is due before the instant at which the engine looks next."""
+        if earliest is not None and (bound is None or bound > earliest):
+            self.problem(f"account: the next {what} is looked for at {bound}, but one is due at {earliest}")
 
     def compare_packs(self, packs: list[Pack]) -> None:
         """Compare every pack, field by field."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tokenwell.core.amounts import MAX_TOKENS
+from tokenwell.core.amounts import MAX_CHARGE_TOKENS
 from tokenwell.errors import AmountInvalid
 
 
@@ -22,8 +22,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         for tokens in (
             self.input_tokens, self.cache_read_tokens, self.cache_write_tokens, self.output_tokens, self.reasoning_tokens,
         ):  # fmt: skip
-            if type(tokens) is not int or not 0 <= tokens <= MAX_TOKENS:
-                raise AmountInvalid(f"each usage pool must be a whole number between 0 and {MAX_TOKENS:,}", field="usage")
+            if type(tokens) is not int or not 0 <= tokens <= MAX_CHARGE_TOKENS:
+                raise AmountInvalid(f"each usage pool must be a whole number between 0 and {MAX_CHARGE_TOKENS:,}", field="usage")
 
     @property
     def prompt_tokens(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -147,8 +148,12 @@ class Batcher:
             return [type(error)(error.message, **error.details) for _ in commands]
         except Exception as error:
             # A defect that one command meets must not fail the others: each is tried by itself.
-            log.exception("batch_failed", commands=len(commands))
-            return [error] if len(commands) == 1 else [self._commit_all([command])[0] for command in commands]
+            if len(commands) > 1:
+                log.warning("batch_failed", commands=len(commands), error=repr(error))
+                return [self._commit_all([command])[0] for command in commands]
+            # Without the values of variables: they are the caller's.
+            log.error("command_failed", command=type(commands[0]).__name__, traceback=traceback.format_exc())
+            return [error]
 
     def _take(self) -> list[Waiter]:
         """Take the next batch: in order, but a second command on the same key or subject waits for the batch after."""

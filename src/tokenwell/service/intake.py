@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tokenwell.core.amounts import parse_amount
+from tokenwell.core.amounts import MAX_CHARGE_TOKENS, parse_amount
 from tokenwell.core.commands import Charge, Debit, Extend, Grant, OpenHold, Refund, Release, Revoke, SetThresholds, Settle
 from tokenwell.core.health import Thresholds
 from tokenwell.core.holds import LONGEST_HOLD
@@ -138,7 +138,7 @@ class Intake:
 
     def open_hold(self, organization_id: str, amount: int | str, *, ttl: timedelta = HOLD_TTL, key: str | None = None) -> OpenHold:
         """Reserve `amount` tokens for `ttl` (at most a day). Raises AiStopped, BalanceHeld."""
-        tokens = parse_amount(amount)
+        tokens = parse_amount(amount, most=MAX_CHARGE_TOKENS)
         if not isinstance(ttl, timedelta) or not timedelta(0) < ttl <= LONGEST_HOLD:
             raise RequestInvalid(f"a hold lasts more than nothing and at most {LONGEST_HOLD}", field="ttl")
         fresh = new_bytes()
@@ -282,12 +282,12 @@ class Intake:
             raise RequestInvalid("usage must be a Usage", field="usage")
         rate = None
         if amount is not None:
-            amount = tokens = parse_amount(amount, least=least)
+            amount = tokens = parse_amount(amount, least=least, most=MAX_CHARGE_TOKENS)
         elif usage is None:
             raise AmountInvalid("give an amount, or the prompt and completion tokens", field="amount")
         else:
             rate = self._ratebook.rate_for(model)
-            tokens = parse_amount(charge_of(usage, rate), least=least)
+            tokens = parse_amount(charge_of(usage, rate), least=least, most=MAX_CHARGE_TOKENS)
         charge = Charge(
             amount_tokens=tokens,
             prompt_tokens=None if usage is None else usage.prompt_tokens,
@@ -350,7 +350,7 @@ def _detail_of(usage: Usage | None, rate: Rate | None, raw_usage: Mapping[str, A
             raise RequestInvalid("raw_usage must be a JSON object", field="raw_usage")
         try:
             raw = _encode(raw_usage)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             raise RequestInvalid("raw_usage must be JSON", field="raw_usage") from None
         if len(raw) <= RAW_USAGE_LIMIT:
             detail["raw"] = msgspec.Raw(raw)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy
 from sqlalchemy import func, select
 
+from tokenwell.core.account import Account
 from tokenwell.core.audit import Auditor
+from tokenwell.core.instants import NEVER_MICROS, from_micros
+from tokenwell.core.journal import Entry
 from tokenwell.store import reader, schema
-from tokenwell.store.rows import Row, entry_rows, rollup_rows
+from tokenwell.store.rows import Row, entry_from, entry_rows, pack_from, rollup_rows
 
 _CHUNK = 2_000
+_NONSENSE = (KeyError, ValueError, TypeError, OverflowError, AttributeError, msgspec.MsgspecError)
 
 
 def audit(engine: sqlalchemy.Engine, organization_id: str, progress: Callable[[int], None]) -> Auditor:
@@ -21,23 +26,52 @@ def audit(engine: sqlalchemy.Engine, organization_id: str, progress: Callable[[i
     sums: dict[Row, list[int]] = {}
     with reader.reading(engine) as connection:
         account = reader.account(connection, organization_id)
-        while chunk := reader.lines(connection, organization_id, after=auditor.lines, limit=_CHUNK):
-            for entry in chunk:
-                auditor.read(entry)
-            _add(sums, rollup_rows(entry_rows(chunk)))
+        last = 0
+        while rows := reader.line_rows(connection, organization_id, after=last, limit=_CHUNK):
+            last = rows[-1][1]
+            _add(sums, rollup_rows(entry_rows(_read(auditor, rows))))
             progress(auditor.lines)
-            if auditor.lines != chunk[-1].seq:
-                break
         auditor.compare_account(account)
-        auditor.compare_packs(reader.packs(connection, organization_id, now=account.last_at, status=None, before=None, limit=None))
+        _compare_packs(connection, auditor, account)
+        _compare_holds(connection, auditor, account)
         auditor.compare_sums("rollup", _rollups(connection, organization_id), sums)
-        held = connection.execute(
-            select(func.coalesce(func.sum(schema.hold.c.tokens), 0)).where(
-                schema.hold.c.organization_id == organization_id, schema.hold.c.status == "open"
-            )
-        ).scalar_one()
-        auditor.compare_sums("held", {organization_id: account.held_tokens}, {organization_id: int(held)})
     return auditor
+
+
+def _read(auditor: Auditor, rows: Sequence[Any]) -> list[Entry]:
+    entries: list[Entry] = []
+    for row in rows:
+        try:
+            entry = entry_from(row)
+            auditor.read(entry)
+        except _NONSENSE as error:
+            auditor.unreadable(row[1], error)
+        else:
+            entries.append(entry)
+    return entries
+
+
+def _compare_packs(connection: sqlalchemy.Connection, auditor: Auditor, account: Account) -> None:
+    table = schema.pack
+    rows = connection.execute(select(table).where(table.c.organization_id == auditor.organization_id)).all()
+    packs = [pack_from(row) for row in rows]
+    auditor.compare_packs(packs)
+    for pack, row in zip(packs, rows, strict=True):
+        if bool(row.is_open) != pack.is_open:
+            auditor.problem(f"pack {pack.id}: is_open is {row.is_open}, its other fields give {int(pack.is_open)}")
+    expiries = [pack.expires_at for pack in packs if pack.is_open and pack.expires_at is not None]
+    auditor.compare_bound("expiry", account.next_expiry_at, min(expiries, default=None))
+
+
+def _compare_holds(connection: sqlalchemy.Connection, auditor: Auditor, account: Account) -> None:
+    table = schema.hold
+    held, earliest = connection.execute(
+        select(func.coalesce(func.sum(table.c.tokens), 0), func.coalesce(func.min(table.c.lapses_at), NEVER_MICROS)).where(
+            table.c.organization_id == auditor.organization_id, table.c.status == "open"
+        )
+    ).one()
+    auditor.compare_sums("held", {auditor.organization_id: account.held_tokens}, {auditor.organization_id: int(held)})
+    auditor.compare_bound("lapse", account.next_lapse_at, None if earliest == NEVER_MICROS else from_micros(earliest))
 
 
 def _add(sums: dict[Row, list[int]], rows: list[Row]) -> None:

@@ -93,9 +93,13 @@ def connect_sqlite(database: Database) -> sqlite3.Connection:
 
 
 def connect_postgres(database: Database) -> psycopg.Connection[Any]:
-    """Return a driver connection in autocommit mode: transactions are begun and committed by statement."""
+    """Return a driver connection in autocommit mode: transactions are begun and committed by statement.
+
+    The driver prepares nothing of its own on it: after a rollback it would deallocate all, the pipeline's statements too.
+    """
     url = database.url.set(drivername="postgresql")
-    return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True, connect_timeout=5)
+    dsn = url.render_as_string(hide_password=False)
+    return psycopg.connect(dsn, autocommit=True, connect_timeout=5, prepare_threshold=None)
 
 
 def translate(error: Exception) -> StoreError | None:

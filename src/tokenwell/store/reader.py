@@ -222,12 +222,16 @@ def hold_id_of(connection: Connection, organization_id: str, key: bytes) -> str 
     ).scalar_one_or_none()
 
 
+def line_rows(connection: Connection, organization_id: str, *, after: int, limit: int) -> Sequence[Any]:
+    """Return the rows of journal lines in order, those after line `after`."""
+    return connection.execute(
+        select(_entry).where(_entry.c.organization_id == organization_id, _entry.c.seq > after).order_by(_entry.c.seq).limit(limit)
+    ).all()
+
+
 def lines(connection: Connection, organization_id: str, *, after: int, limit: int) -> list[Entry]:
     """Return journal lines in order, those after line `after`."""
-    rows = connection.execute(
-        select(_entry).where(_entry.c.organization_id == organization_id, _entry.c.seq > after).order_by(_entry.c.seq).limit(limit)
-    )
-    return [entry_from(row) for row in rows]
+    return [entry_from(row) for row in line_rows(connection, organization_id, after=after, limit=limit)]
 
 
 def usage_sums(connection: Connection, organization_id: str, *, since_micros: int, until_micros: int) -> tuple[int, ...]:

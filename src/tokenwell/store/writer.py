@@ -131,6 +131,9 @@ class Writer:
                     self.close()
                     if in_doubt:
                         raise CommitUnknown from error
+                if meaning is None:
+                    # Nobody knows what state the connection is in: the next batch starts on a new one.
+                    self.close()
                 raise meaning or error from error
         raise StoreBusy("other writers were faster, again and again")
 
