@@ -142,4 +142,6 @@ def advance(
     for hold in lapsed:
         draft.holds[hold.id] = msgspec.structs.replace(hold, status=HoldStatus.LAPSED, closed_at=hold.lapses_at)
         draft.held_tokens -= hold.tokens
-    return draft.decision(None, next_expiry_at=next_expiry_at, next_lapse_at=next_lapse_at)
+    # Where nothing was due after all, only the bounds move; the account's clock does not.
+    last_at = now if expired or lapsed else book.account.last_at
+    return draft.decision(None, next_expiry_at=next_expiry_at, next_lapse_at=next_lapse_at, last_at=last_at)

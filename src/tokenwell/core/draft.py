@@ -112,12 +112,13 @@ class Draft:
 
     def decision(self, answer: Any, *, thresholds: Thresholds | None = None, **account: Any) -> Decision:
         """Return the finished decision; `account` are further changes to the account."""
+        account.setdefault("next_expiry_at", self._next_expiry_at())
+        account.setdefault("last_at", self.now)
         return Decision(
             account=replace(
                 self._book.account,
                 seq=self.seq,
                 head_hash=self.head_hash,
-                last_at=self.now,
                 balance_tokens=self.balance_tokens,
                 held_tokens=self.held_tokens,
                 overage_tokens=self.overage_tokens,
@@ -130,6 +131,14 @@ class Draft:
             answer=answer,
             thresholds=thresholds,
         )
+
+    def _next_expiry_at(self) -> datetime | None:
+        """Return the account's bound, lowered to the expiry of any pack that this draft has granted or filled again."""
+        bound = self._book.account.next_expiry_at
+        for pack in self.packs.values():
+            if pack.expires_at is not None and (bound is None or pack.expires_at < bound) and pack.is_open:
+                bound = pack.expires_at
+        return bound
 
 
 def start_of(command: Command) -> dict[str, Any]:

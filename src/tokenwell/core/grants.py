@@ -76,7 +76,7 @@ def grant(book: Book, command: Grant, now: datetime) -> Decision | TokenwellErro
         pack=pack,
         repaid_tokens=repaid,
     )
-    return draft.decision(answer, pack_count=pack.number, next_expiry_at=_earliest(account.next_expiry_at, pack.expires_at))
+    return draft.decision(answer, pack_count=pack.number)
 
 
 def revoke(book: Book, command: Revoke, now: datetime) -> Decision | TokenwellError:
@@ -156,9 +156,3 @@ def set_thresholds(book: Book, command: SetThresholds, now: datetime) -> Decisio
         reserve_tokens=draft.thresholds.reserve_tokens,
     )
     return draft.decision(answer, thresholds=draft.thresholds, own_thresholds=command.own)
-
-
-def _earliest(first: datetime | None, second: datetime | None) -> datetime | None:
-    if first is None or second is None:
-        return first or second
-    return min(first, second)
