@@ -26,6 +26,14 @@ _SQLITE_PRAGMAS = (
     "PRAGMA temp_store = MEMORY",
 )
 _POSTGRES_RETRY = {"40001", "40P01", "55P03"}
+_POSTGRES_NETWORK = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""A server that vanishes without a word is noticed within seconds. What the URL itself says goes before."""
 
 
 class Database(msgspec.Struct, frozen=True):
@@ -60,7 +68,9 @@ def open_engine(database: Database) -> sqlalchemy.Engine:
     """Return an engine for everything but the hot path. A transaction on SQLite begins with BEGIN IMMEDIATE, so that it never
     has to be upgraded; readers on autocommit connections take no lock."""
     if not database.is_sqlite:
-        return sqlalchemy.create_engine(database.url, pool_size=8, max_overflow=24, pool_pre_ping=True)
+        return sqlalchemy.create_engine(
+            database.url, connect_args=_network_of(database), pool_size=8, max_overflow=24, pool_pre_ping=True
+        )
     engine = sqlalchemy.create_engine(
         database.url, connect_args={"check_same_thread": False, "timeout": SQLITE_BUSY_SECONDS, "isolation_level": None}
     )
@@ -99,20 +109,27 @@ def connect_postgres(database: Database) -> psycopg.Connection[Any]:
     """
     url = database.url.set(drivername="postgresql")
     dsn = url.render_as_string(hide_password=False)
-    return psycopg.connect(dsn, autocommit=True, connect_timeout=5, prepare_threshold=None)
+    return psycopg.connect(dsn, autocommit=True, prepare_threshold=None, **_network_of(database))
+
+
+def _network_of(database: Database) -> dict[str, Any]:
+    return {name: value for name, value in _POSTGRES_NETWORK.items() if name not in database.url.query}
 
 
 def translate(error: Exception) -> StoreError | None:
-    """Return what a driver's error means for a caller, None if it is not about reaching the database."""
+    """Return what a driver's error means for a caller; None if it is not the database's but a defect of ours."""
     if isinstance(error, DBAPIError):
         origin = error.orig
         return translate(origin) if isinstance(origin, Exception) else None
-    if isinstance(error, sqlite3.OperationalError):
-        busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    if isinstance(error, sqlite3.DatabaseError):
+        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.DataError):
+            return None
+        busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
         return StoreBusy("the database is locked by another writer") if busy else StoreUnavailable(reason=str(error))
     if isinstance(error, psycopg.Error):
+        if isinstance(error, psycopg.IntegrityError | psycopg.DataError):
+            return None
         if error.sqlstate in _POSTGRES_RETRY:
             return StoreBusy("the database asked to try again")
-        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-            return StoreUnavailable(reason=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+        return StoreUnavailable(reason=next(iter(str(error).strip().splitlines()), type(error).__name__))
     return None

@@ -13,7 +13,7 @@ from sqlalchemy import Table
 
 from tokenwell.store import schema, statements
 from tokenwell.store.dialects import Database, connect_postgres, connect_sqlite
-from tokenwell.store.pipeline import Pipeline
+from tokenwell.store.pipeline import Pipeline, is_in_doubt
 from tokenwell.store.rows import Row
 
 Query = tuple[str, Sequence[Any]]
@@ -124,14 +124,17 @@ class PostgresDriver:
         self._connection: psycopg.Connection[Any] | None = None
         self._pipeline: Pipeline | None = None
         self._encode = msgspec.json.Encoder().encode
-        self.one_organization = self._has_citus()
+        try:
+            self.one_organization = self._has_citus()
+        except psycopg.Error:
+            self.close()
+            raise
 
     def _connect(self) -> psycopg.Connection[Any]:
         connection = self._connection
-        if connection is not None and not connection.closed:
+        if connection is not None:
             # An idle connection with something to read was closed by the server: better known before a commit than in it.
-            readable, _, _ = select.select([connection.fileno()], [], [], 0)
-            if not readable:
+            if not connection.closed and not select.select([connection.fileno()], [], [], 0)[0]:
                 return connection
             connection.close()
         self._connection = connect_postgres(self._database)
@@ -175,7 +178,11 @@ class PostgresDriver:
         batch.append(("COMMIT", ()))
         pipeline.prepare(batch)
         self.committing = True
-        pipeline.run(batch)
+        try:
+            pipeline.run(batch)
+        except psycopg.Error as error:
+            self.committing = is_in_doubt(error)
+            raise
         self.committing = False
 
     def _account_statements(self, accounts: list[Row], *, begun: bool) -> list[Query]:

@@ -10,12 +10,24 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from tokenwell.store.dialects import translate
+
 _DIRECTORY = Path(__file__).parent / "migrations"
 _LOCK = 0x746F6B656E77656C  # "tokenwel": one process migrates at a time
 
 
 def migrate(engine: sqlalchemy.Engine) -> tuple[str | None, str | None]:
-    """Bring the schema up to date; returns the revision before and after. Safe when several processes start at once."""
+    """Bring the schema up to date; returns the revision before and after. Safe when several processes start at once.
+
+    Raises StoreUnavailable, StoreBusy.
+    """
+    try:
+        return _migrate(engine)
+    except sqlalchemy.exc.DBAPIError as error:
+        raise translate(error) or error from error
+
+
+def _migrate(engine: sqlalchemy.Engine) -> tuple[str | None, str | None]:
     config = Config()
     config.set_main_option("script_location", str(_DIRECTORY))
     head = ScriptDirectory.from_config(config).get_current_head()

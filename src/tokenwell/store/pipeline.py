@@ -34,7 +34,7 @@ class Pipeline:
                 name = f"tokenwell_{len(self._names)}".encode()
                 result = self._libpq.prepare(name, sql.encode())
                 if result.status != pq.ExecStatus.COMMAND_OK:
-                    raise psycopg.errors.error_from_result(result)
+                    raise _error_of(result)
                 self._names[sql] = name
 
     def run(self, statements: Sequence[Statement]) -> None:
@@ -55,7 +55,7 @@ class Pipeline:
             if result.status == pq.ExecStatus.PIPELINE_SYNC:
                 break
             if result.status in _FAILED and error is None:
-                error = psycopg.errors.error_from_result(result)
+                error = _error_of(result)
         libpq.exit_pipeline_mode()
         if error is not None:
             raise error
@@ -80,6 +80,18 @@ class Pipeline:
             # None separates the results of two statements; on a broken connection nothing else ever comes.
             if libpq.status != pq.ConnStatus.OK:
                 raise psycopg.OperationalError("the connection was lost")
+
+
+def _error_of(result: pq.abc.PGresult) -> psycopg.Error:
+    """Return the error of a failed statement; one without a code is the connection's, not the server's."""
+    error = psycopg.errors.error_from_result(result)
+    return error if error.sqlstate else psycopg.OperationalError(str(error))
+
+
+def is_in_doubt(error: psycopg.Error) -> bool:
+    """Return whether a transaction may have been committed although `error` came instead of an answer: the connection was lost,
+    or the server went away. Any other answer of the server says that it was not."""
+    return error.sqlstate is None or error.sqlstate[:2] in ("08", "57")
 
 
 def _text(value: Any) -> bytes | None:

@@ -122,9 +122,10 @@ class Writer:
             except Exception as error:
                 in_doubt, driver.committing = driver.committing, False
                 self._forget(driver, organization_ids)
-                if is_conflict(error):
-                    continue
                 meaning = translate(error)
+                # What an uncertain book led to says nothing: only a certain attempt shows a defect.
+                if is_conflict(error) or (meaning is None and not certain):
+                    continue
                 if isinstance(meaning, StoreBusy) and attempt + 1 < _ATTEMPTS and not driver.verifies_first:
                     continue
                 if isinstance(meaning, StoreUnavailable):
