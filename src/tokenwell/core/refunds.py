@@ -37,7 +37,7 @@ def refund(book: Book, command: Refund, now: datetime) -> Decision | TokenwellEr
     """
     facts = facts_of(book, command.debited_keys)
     charged = [] if facts is None else [entry for entry in facts.entries if entry.kind in _CHARGES]
-    if facts is None or not charged or charged[0].amount_tokens < 0:
+    if facts is None:
         return RequestNotFound(request_id=command.request_id)
     left = {entry.seq: entry.amount_tokens - facts.returned.get(entry.seq, 0) for entry in charged}
     refundable = sum(left.values())
@@ -56,13 +56,18 @@ def refund(book: Book, command: Refund, now: datetime) -> Decision | TokenwellEr
 
 
 def facts_of(book: Book, keys: tuple[bytes, ...]) -> RequestFacts | None:
-    """Return the lines of the request known by one of `keys`, or by the key of a hold."""
-    for key in keys:
-        facts = book.requests.get(key)
-        if facts is not None:
-            return facts
+    """Return the lines of the charged request known by one of `keys`, or by the key of a hold."""
     hold_id = book.hold_keys.get(keys[-1])
-    return None if hold_id is None else book.requests.get(settle_key(hold_id))
+    for key in keys if hold_id is None else (*keys, settle_key(hold_id)):
+        facts = book.requests.get(key)
+        if facts is not None and is_charge(facts.entries[0]):
+            return facts
+    return None
+
+
+def is_charge(first: Entry) -> bool:
+    """Return whether a request's first line charges it: a debit, or overage that is not given back."""
+    return first.kind in _CHARGES and first.ref_seq is None
 
 
 def _steps_of(book: Book, charged: list[Entry], left: dict[int, int], amount: int) -> list[Step]:

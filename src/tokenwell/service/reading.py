@@ -16,6 +16,7 @@ from tokenwell.core.instants import from_micros, to_micros, to_utc
 from tokenwell.core.journal import Entry
 from tokenwell.core.packs import PackStatus
 from tokenwell.core.receipts import Balance
+from tokenwell.core.refunds import is_charge
 from tokenwell.errors import PackNotFound, RequestInvalid, RequestNotFound
 from tokenwell.service.ports import Clock, Organization, Page
 from tokenwell.service.shapes import LedgerLine, PackLine, UsageTotals, Verified
@@ -148,7 +149,9 @@ class Reading:
             reader.account(connection, organization_id)
             hold_id = reader.hold_id_of(connection, organization_id, keys[-1])
             candidates = keys if hold_id is None else (*keys, settle_key(hold_id))
-            rows = next(filter(None, (reader.request_lines(connection, organization_id, key) for key in candidates)), [])
+            found = [rows for key in candidates if (rows := reader.request_lines(connection, organization_id, key))]
+        # A charge goes before whatever else carries the same key, such as a grant.
+        rows = min(found, key=lambda rows: not is_charge(rows[0][0]), default=[])
         if not rows:
             raise RequestNotFound(request_id=request_id)
         return tuple(LedgerLine(entry=entry, pack_number=number) for entry, number in rows)
