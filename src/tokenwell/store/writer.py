@@ -87,27 +87,27 @@ class Writer:
         No two commands of a batch may have the same key or subject. Raises StoreBusy and StoreUnavailable where nothing was
         changed, CommitUnknown where the connection was lost while committing.
         """
-        driver = self._open()
-        if driver.one_organization:
-            return self._commit_apart(driver, commands)
-        return self._commit_together(driver, commands)
+        if self._open().one_organization:
+            return self._commit_apart(commands)
+        return self._commit_together(commands)
 
-    def _commit_apart(self, driver: Driver, commands: Sequence[Command]) -> list[Answer | Exception]:
+    def _commit_apart(self, commands: Sequence[Command]) -> list[Answer | Exception]:
         answers: dict[int, Answer | Exception] = {}
         by_organization: dict[str, list[int]] = {}
         for place, command in enumerate(commands):
             by_organization.setdefault(command.organization_id, []).append(place)
         for places in by_organization.values():
             try:
-                group = self._commit_together(driver, [commands[place] for place in places])
+                group = self._commit_together([commands[place] for place in places])
             except StoreError as error:
                 group = [error] * len(places)
             answers.update(zip(places, group, strict=True))
         return [answers[place] for place in range(len(commands))]
 
-    def _commit_together(self, driver: Driver, commands: Sequence[Command]) -> list[Answer | Exception]:
+    def _commit_together(self, commands: Sequence[Command]) -> list[Answer | Exception]:
         organization_ids = sorted({command.organization_id for command in commands})
         for attempt in range(_ATTEMPTS):
+            driver = self._open()
             # What somebody else wrote in between shows at the latest when the batch is written. Then it is decided again under
             # locks, with its keys looked up first: nothing can come in between any more.
             certain = driver.verifies_first or attempt > 0 or self._careful > 0
