@@ -1,0 +1,15 @@
+"""The command line: `tokenwell`, with examples in every command's help that run."""
+
+from __future__ import annotations
+
+import sys
+
+from tokenwell.cli import accounts, operations
+from tokenwell.cli.terminal import root, run_command
+
+__all__ = ["accounts", "main", "operations", "root"]
+
+
+def main() -> None:
+    """Run the command line of this process and exit with its code."""
+    sys.exit(run_command(root, sys.argv[1:]))

@@ -1,0 +1,206 @@
+"""Settings: everything that can be configured, with its default, its unit and its meaning.
+
+Each setting is read from the environment variable of its name, `TOKENWELL_` before it: `port` from `TOKENWELL_PORT`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import msgspec
+
+from tokenwell.errors import RequestInvalid
+
+PREFIX = "TOKENWELL_"
+"""What every variable's name begins with."""
+
+PROVIDERS = {"OPENAI_API_KEY": "https://api.openai.com/v1", "ANTHROPIC_API_KEY": "https://api.anthropic.com/v1"}
+"""Where requests go when only a provider's own key is in the environment; the first one found counts."""
+
+_URL = r"\A(?:https?://[^\s/?#]+[^\s?#]*)?\Z"
+_DATABASE = r"\A(?:sqlite|postgres(?:ql)?)://"
+_PATTERNS = {_URL: "an http or https address", _DATABASE: "sqlite:///file.db or postgresql://…", r"\S": "a name or an address"}
+_MOST_TOKENS = 10**16
+
+
+def _about(
+    text: str, least: int | None = None, most: int | None = None, unit: str = "", pattern: str | None = None
+) -> msgspec.Meta:
+    bounds: dict[str, Any] = {"ge": least, "le": most, "pattern": pattern}
+    return msgspec.Meta(description=text, extra={"unit": unit}, **bounds)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a Tokenwell process runs with."""
+
+    database_url: Annotated[
+        str, _about("Where the ledger lives: `sqlite:///file.db` or `postgresql://user:password@host/name`.", pattern=_DATABASE)
+    ] = "sqlite:///data/tokenwell.db"
+    host: Annotated[str, _about("The address to listen on; `0.0.0.0` for all of the machine's.", pattern=r"\S")] = "127.0.0.1"
+    port: Annotated[int, _about("The port to listen on.", 1, 65_535)] = 8080
+    public_url: Annotated[
+        str,
+        _about("The address people reach the console at, such as `https://ai.example.com`. Empty: host and port.", pattern=_URL),
+    ] = ""
+    secure_cookies: Annotated[
+        bool, _about("Send the sign-in cookie over HTTPS only. Where unset, it is when `public_url` begins with https.")
+    ] = False
+    session_hours: Annotated[int, _about("How long a sign-in lasts.", 1, 8_760, "hours")] = 12
+    warning_threshold_tokens: Annotated[
+        int,
+        _about("Below this balance an organization is Running low, unless it has its own threshold.", 0, _MOST_TOKENS, "tokens"),
+    ] = 1_000_000
+    minimum_reserve_tokens: Annotated[
+        int, _about("Below this balance AI is stopped, unless the organization has its own reserve.", 0, _MOST_TOKENS, "tokens")
+    ] = 100_000
+    hold_seconds: Annotated[int, _about("How long a request may hold tokens before the hold lapses.", 1, 86_400, "seconds")] = 600
+    output_limit_tokens: Annotated[
+        int, _about("How much output is held for a request that names no limit of its own.", 1, 10**9, "tokens")
+    ] = 1024
+    body_limit_bytes: Annotated[int, _about("The largest request body the gateway takes.", 1024, 2**31, "bytes")] = 10 * 2**20
+    upstream_url: Annotated[
+        str,
+        _about(
+            "The AI provider: the base URL of an OpenAI-compatible API, such as `https://api.openai.com/v1`. Empty: the provider "
+            "whose key is in `OPENAI_API_KEY` or `ANTHROPIC_API_KEY`, else a small model started beside the server.",
+            pattern=_URL,
+        ),
+    ] = ""
+    upstream_api_key: Annotated[
+        str, _about("The provider's key. A file is the better place for it: others can often see a process's environment.")
+    ] = ""
+    upstream_api_key_file: Annotated[str, _about("A file that holds the provider's key on one line.")] = ""
+    upstream_timeout_seconds: Annotated[
+        int, _about("How long the provider may stay silent before a request is given up.", 1, 86_400, "seconds")
+    ] = 300
+    queue_limit: Annotated[
+        int, _about("How many writes may wait in one process; more are refused as busy.", 1, 10**6, "writes")
+    ] = 10_000
+    batch_limit: Annotated[int, _about("How many writes are committed in one transaction at most.", 1, 10_000, "writes")] = 256
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _about("The least severe events that are logged.")] = "info"
+    log_format: Annotated[Literal["json", "console"], _about("One JSON object a line, or lines for people.")] = "json"
+
+    def __post_init__(self) -> None:
+        if self.warning_threshold_tokens < self.minimum_reserve_tokens:
+            raise _invalid("warning_threshold_tokens", f"must not be below {PREFIX}MINIMUM_RESERVE_TOKENS")
+
+    def __repr__(self) -> str:
+        """Show every setting but what is secret in it, so that it can be logged."""
+        values = msgspec.structs.asdict(self)
+        values["upstream_api_key"] = "…" if self.upstream_api_key else ""
+        values["database_url"] = re.sub(r"(?<=:)[^:@/]*(?=@)", "…", self.database_url)
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+
+    @property
+    def address(self) -> str:
+        """The address people reach the server at, without a slash at its end."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        try:
+            address = ipaddress.ip_address(self.host)
+        except ValueError:
+            return f"http://{self.host}:{self.port}"
+        if address.is_unspecified:
+            return f"http://127.0.0.1:{self.port}"
+        return f"http://[{address}]:{self.port}" if address.version == 6 else f"http://{address}:{self.port}"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], **given: Any) -> Settings:
+        """Return the settings in `environ`; what is `given` goes before it.
+
+        Raises RequestInvalid that names the variable: for a value that cannot be used, and for a variable that begins with
+        TOKENWELL_ but is no setting, which is most likely misspelt.
+        """
+        known = {PREFIX + name.upper(): name for name in cls.__struct_fields__}
+        for variable in environ:
+            if variable.startswith(PREFIX) and variable not in known:
+                raise RequestInvalid(f"{variable} is not a setting of Tokenwell", field=variable)
+        texts = {name: environ.get(variable, "").strip() for variable, name in known.items()}
+        values: dict[str, Any] = {name: text for name, text in texts.items() if text} | given
+        values = {name: _convert(name, value) for name, value in values.items()}
+        values.setdefault("secure_cookies", values.get("public_url", "").startswith("https://"))
+        if not values.get("upstream_api_key") and values.get("upstream_api_key_file"):
+            values["upstream_api_key"] = _read_key(values["upstream_api_key_file"])
+        return cls(**(values if values.get("upstream_url") else values | _provider_in(environ)))
+
+    def to_env(self) -> dict[str, str]:
+        """Return the environment that `from_env` reads these settings from."""
+        values = msgspec.structs.asdict(self)
+        texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
+        return {PREFIX + name.upper(): text for name, text in texts.items()}
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A setting as the reference shows it."""
+
+    name: str
+    variable: str
+    default: str
+    unit: str
+    help: str
+    allowed: str
+
+
+def describe() -> tuple[Setting, ...]:
+    """Return every setting, in the order of the class."""
+    return tuple(_describe(field.name, field.default) for field in msgspec.structs.fields(Settings))
+
+
+_HINTS = get_type_hints(Settings, include_extras=True)
+
+
+def _describe(name: str, default: Any) -> Setting:
+    meta = _meta_of(name)
+    text = str(default).lower() if isinstance(default, bool) else str(default)
+    return Setting(
+        name, PREFIX + name.upper(), text, meta.extra["unit"] if meta.extra else "", meta.description or "", _allowed(name)
+    )
+
+
+def _meta_of(name: str) -> msgspec.Meta:
+    (meta,) = (extra for extra in _HINTS[name].__metadata__ if isinstance(extra, msgspec.Meta))
+    return meta
+
+
+def _allowed(name: str) -> str:
+    kind, meta = _HINTS[name].__origin__, _meta_of(name)
+    if kind is int:
+        return f"a whole number between {meta.ge:,} and {meta.le:,}"
+    if kind is bool:
+        return "true or false"
+    if kind is str:
+        return _PATTERNS.get(meta.pattern or "", "text")
+    return "one of " + ", ".join(get_args(kind))
+
+
+def _convert(name: str, value: Any) -> Any:
+    try:
+        return msgspec.convert(value, _HINTS[name], strict=False)
+    except msgspec.ValidationError:
+        raise _invalid(name, f"must be {_allowed(name)}") from None
+
+
+def _provider_in(environ: Mapping[str, str]) -> dict[str, str]:
+    for variable, url in PROVIDERS.items():
+        if key := environ.get(variable, "").strip():
+            return {"upstream_url": url, "upstream_api_key": key}
+    return {}
+
+
+def _read_key(path: str) -> str:
+    try:
+        words = Path(path).read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _invalid("upstream_api_key_file", f"cannot be read ({type(error).__name__})") from None
+    if len(words) != 1:
+        raise _invalid("upstream_api_key_file", "must hold one key on one line")
+    return words[0]
+
+
+def _invalid(name: str, what: str) -> RequestInvalid:
+    variable = PREFIX + name.upper()
+    return RequestInvalid(f"{variable} {what}", field=variable)

@@ -1,0 +1,102 @@
+"""Formats: how numbers and instants are written for the person who reads, in their language and time zone."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import msgspec
+from babel import Locale
+from babel.dates import format_datetime
+from markupsafe import Markup
+
+UTC_NAME = "UTC"
+MINUS = "−"
+
+_PATTERNS = {
+    "en": {"date": "d MMM", "dated": "d MMM y", "minute": ", HH:mm", "second": ", HH:mm:ss"},
+    "zh": {"date": "M月d日", "dated": "y年M月d日", "minute": " HH:mm", "second": " HH:mm:ss"},
+}
+
+
+@lru_cache(maxsize=256)
+def zone_named(name: str) -> ZoneInfo | None:
+    """Return the time zone of an IANA name, None for anything else."""
+    if not 0 < len(name) <= 64:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (KeyError, OSError, ValueError):  # unknown, a directory of the zone database, no name at all
+        return None
+
+
+class Distance(msgspec.Struct, frozen=True):
+    """How far an instant lies from now, in its largest whole unit (day, hour or minute), rounded down: time is never promised."""
+
+    unit: str
+    count: int
+    is_ahead: bool
+
+
+def distance(at: datetime, now: datetime) -> Distance:
+    """Return how far `at` lies from `now`."""
+    apart = abs(at - now)
+    for unit, length in (("day", timedelta(days=1)), ("hour", timedelta(hours=1))):
+        if apart >= length:
+            return Distance(unit, apart // length, at > now)
+    return Distance("minute", apart // timedelta(minutes=1), at > now)
+
+
+class Formats:
+    """Writes numbers and instants for one page view: a language, a zone, and the `now` that years and distances refer to."""
+
+    def __init__(self, language: str, zone_name: str, now: datetime) -> None:
+        zone = zone_named(zone_name)
+        self.zone_name = zone_name if zone is not None else UTC_NAME
+        self.zone: tzinfo = zone if zone is not None else ZoneInfo(UTC_NAME)
+        self.now = now
+        self._locale = Locale.parse("zh_Hans_CN" if language == "zh" else "en")
+        self._patterns = _PATTERNS[language]
+
+    def tokens(self, amount: int) -> str:
+        """Return a number in full with grouping, and a true minus: `−1,234`."""
+        return f"{amount:,}".replace("-", MINUS)
+
+    def signed(self, amount: int) -> str:
+        """Return a change: `+1,234`, `−1,234`, `0`."""
+        return ("+" if amount > 0 else "") + self.tokens(amount)
+
+    def when(self, at: datetime, to: str = "minute") -> Markup:
+        """Return a time element: the viewer's zone on show, the exact second in UTC on hover. `to` is date, minute or second.
+
+        The year is left out in the current year.
+        """
+        try:
+            local = at.astimezone(self.zone)
+        except OverflowError:  # the last hours of the year 9999
+            local = at
+        day = self._patterns["date" if local.year == self.now.astimezone(self.zone).year else "dated"]
+        pattern = day if to == "date" else day + self._patterns[to]
+        text = format_datetime(local, pattern, locale=self._locale)
+        utc = at.astimezone(ZoneInfo(UTC_NAME))
+        return Markup('<time datetime="{}" title="{}">{}</time>').format(
+            f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M:%S} UTC", text
+        )
+
+    @property
+    def zone_label(self) -> str:
+        """The zone and its distance from UTC now: `Asia/Kolkata (UTC+5:30)`; `UTC` alone."""
+        if self.zone_name == UTC_NAME:
+            return UTC_NAME
+        offset = self.now.astimezone(self.zone).utcoffset() or timedelta()
+        minutes = abs(offset) // timedelta(minutes=1)
+        sign = MINUS if offset < timedelta() else "+"
+        minute_part = f":{minutes % 60:02}" if minutes % 60 else ""
+        return f"{self.zone_name.replace('_', ' ')} (UTC{sign}{minutes // 60}{minute_part})"
+
+    def midnight(self, days_ago: int = 0) -> datetime:
+        """Return when the viewer's day began that many days ago (0: today), as an instant."""
+        local = self.now.astimezone(self.zone)
+        day = (local - timedelta(days=days_ago)).date()
+        return datetime(day.year, day.month, day.day, tzinfo=self.zone).astimezone(ZoneInfo(UTC_NAME))

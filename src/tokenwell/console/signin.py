@@ -1,0 +1,121 @@
+"""Signing in and out, and the choice of a language."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from tokenwell.console.catalogue import LANGUAGES
+from tokenwell.console.security import local_path
+from tokenwell.console.visits import LANGUAGE_COOKIE, Visit, console_of
+from tokenwell.errors import CredentialsInvalid, SignInThrottled
+
+LANGUAGE_SECONDS = 365 * 24 * 3600
+FIELD_LIMIT = 20
+
+_log = logging.getLogger(__name__)
+_sign_ins = ThreadPoolExecutor(max_workers=2, thread_name_prefix="sign-in")
+"""Where passwords are checked: apart from the threads that read pages, which a flood of sign-ins must not hold up."""
+
+
+async def form_of(request: Request) -> dict[str, str]:
+    """Return the text fields of a form, the first of each name."""
+    async with request.form(max_files=0, max_fields=FIELD_LIMIT) as form:
+        fields: dict[str, str] = {}
+        for name, value in form.multi_items():
+            if isinstance(value, str):
+                fields.setdefault(name, value)
+        return fields
+
+
+async def checked_form(visit: Visit) -> dict[str, str]:
+    """Return a form that was sent from a page of ours. Raises HTTPException 403."""
+    form = await form_of(visit.request)
+    if not visit.allows(form):
+        raise HTTPException(403)
+    return form
+
+
+async def show(request: Request) -> Response:
+    """Show the sign-in page; who is signed in already goes on."""
+    visit = await console_of(request).visit(request)
+    next_path = local_path(request.query_params.get("next"))
+    if visit.session is not None:
+        return RedirectResponse(next_path, 303)
+    return visit.form_page("sign_in", next_path=next_path, email="", problem="", minutes=0)
+
+
+async def sign_in(request: Request) -> Response:
+    """Check address and password, and open a session in place of any the browser had."""
+    console = console_of(request)
+    visit = Visit(console, request, None)
+    form = await checked_form(visit)
+    email, next_path = form.get("email", ""), local_path(form.get("next"))
+    source = request.client.host if request.client else "unknown"
+    check = partial(
+        console.people.sign_in,
+        email,
+        form.get("password", ""),
+        source=source,
+        replaces=request.cookies.get(console.cookies.session),
+    )
+    try:
+        signed_in = await asyncio.get_running_loop().run_in_executor(_sign_ins, check)
+    except CredentialsInvalid:
+        return visit.form_page("sign_in", status=401, next_path=next_path, email=email, problem="credentials", minutes=0)
+    except SignInThrottled as refusal:
+        seconds = int(refusal.details["retry_after_seconds"])
+        _log.warning("sign-in throttled from %s", source)
+        return visit.form_page(
+            "sign_in",
+            status=429,
+            headers={"Retry-After": str(seconds)},
+            next_path=next_path,
+            email=email,
+            problem="throttled",
+            minutes=-(-seconds // 60),
+        )
+    _log.info("%s signed in", signed_in.person.id)
+    response = RedirectResponse(next_path, 303)
+    lifetime = signed_in.expires_at - console.meter.clock()
+    console.cookies.put(response, console.cookies.session, signed_in.token, seconds=int(lifetime.total_seconds()))
+    console.cookies.drop(response, console.cookies.form)
+    return response
+
+
+async def sign_out(request: Request) -> Response:
+    """End this session, or (`everywhere`) every session of the person."""
+    console = console_of(request)
+    visit = await console.visit(request)
+    response = RedirectResponse("/sign-in", 303)
+    token = request.cookies.get(console.cookies.session)
+    if token is None:
+        return response  # perhaps another site's form, which comes without our cookie: it must not delete it
+    if visit.session is not None:
+        form = await checked_form(visit)
+        if form.get("everywhere"):
+            await run_in_threadpool(console.people.sign_out_everywhere, visit.session.person.id)
+        else:
+            await run_in_threadpool(console.people.sign_out, token)
+    console.cookies.drop(response, console.cookies.session)
+    return response
+
+
+async def choose_language(request: Request) -> Response:
+    """Keep the chosen language in a cookie and go back to the page it was chosen on."""
+    console = console_of(request)
+    visit = await console.visit(request)
+    form = await checked_form(visit)
+    language = form.get("language", "")
+    if language not in LANGUAGES:
+        raise HTTPException(400)
+    response = RedirectResponse(local_path(form.get("next")), 303)
+    console.cookies.put(response, LANGUAGE_COOKIE, language, seconds=LANGUAGE_SECONDS)
+    return response

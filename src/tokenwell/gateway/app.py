@@ -1,0 +1,169 @@
+"""The gateway's app: bare ASGI, from the request line to the metered answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import timedelta
+from urllib.parse import quote
+
+import structlog
+
+from tokenwell.config import Settings
+from tokenwell.core.identifiers import LABEL_LIMIT
+from tokenwell.errors import BalanceRefused, CredentialsInvalid, NotFound, RequestInvalid, TokenwellError
+from tokenwell.gateway import openai
+from tokenwell.gateway.exchange import BodyTooLarge, ClientGone, Exchange, Message, Receive, Send
+from tokenwell.gateway.metering import Metering
+from tokenwell.gateway.receipts import REQUEST_ID, refusal_headers
+from tokenwell.gateway.settlement import Settlements
+from tokenwell.gateway.upstream import Upstream
+from tokenwell.service.keys import GatewayKey, Keys
+from tokenwell.service.meter import Meter
+from tokenwell.service.ports import new_id
+
+CHAT_PATH = "/v1/chat/completions"
+MODELS_PATH = "/v1/models"
+
+_MODEL = re.compile(r"(?!\.+(?:/|$))[\w@~:+.-]+(?:/(?!\.+(?:/|$))[\w@~:+.-]+)*")
+"""A model's name in an address. No segment is only dots: the provider's own paths must not be climbed."""
+
+DRAIN_SECONDS = 10.0
+"""How long a stopping gateway waits for charges that the database has not taken yet."""
+
+log = structlog.get_logger("tokenwell.gateway")
+
+
+def create_gateway(meter: Meter, keys: Keys, settings: Settings, upstream: Upstream) -> Gateway:
+    """Return the gateway as an ASGI app; `startup` and `shutdown` run in its lifespan, or are called by what is around it."""
+    return Gateway(meter, keys, settings, upstream)
+
+
+class Gateway:
+    """Serves POST /v1/chat/completions, GET /v1/models and GET /v1/models/{id} to holders of a gateway key."""
+
+    def __init__(self, meter: Meter, keys: Keys, settings: Settings, upstream: Upstream) -> None:
+        self._keys = keys
+        self._upstream = upstream
+        self._body_limit_bytes = settings.body_limit_bytes
+        self._settlements = Settlements(meter)
+        self._metering = Metering(
+            meter,
+            upstream,
+            self._settlements,
+            hold_ttl=timedelta(seconds=settings.hold_seconds),
+            output_limit_tokens=settings.output_limit_tokens,
+        )
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request, or follow the server's lifespan."""
+        if scope["type"] == "http":
+            await self._answer(Exchange(scope, receive, send))
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+    async def startup(self) -> None:
+        """Get ready on the running event loop."""
+        await self._upstream.open()
+
+    async def shutdown(self) -> None:
+        """Finish the charges under way, at most DRAIN_SECONDS long, and close the connections to the provider."""
+        await self._settlements.drain(DRAIN_SECONDS)
+        await self._upstream.close()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            await (self.startup() if message["type"] == "lifespan.startup" else self.shutdown())
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+
+    async def _answer(self, exchange: Exchange) -> None:
+        request_id = new_id("req")
+        try:
+            await self._route(exchange, request_id)
+            return
+        except TokenwellError as error:
+            status, headers, body = openai.told(error)
+            if isinstance(error, BalanceRefused):
+                headers += refusal_headers(error)
+        except BodyTooLarge:
+            status, headers, body = openai.told_plainly(413, f"The body may be at most {self._body_limit_bytes:,} bytes.")
+        except ClientGone:
+            return
+        except Exception:
+            log.exception("gateway_failed", request_id=request_id)
+            status, headers, body = openai.told_plainly(500, "The gateway failed; its log says why.")
+        if exchange.started:
+            raise ConnectionAbortedError("the answer had begun")
+        await exchange.answer(status, [*headers, (REQUEST_ID, request_id.encode())], body)
+
+    async def _route(self, exchange: Exchange, request_id: str) -> None:
+        path = exchange.path
+        if path == CHAT_PATH:
+            method, handle = "POST", self._chat
+        elif path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
+            method, handle = "GET", self._models
+        else:
+            await exchange.answer(*openai.told_plainly(404, f"There is nothing at {path}."))
+            return
+        if exchange.method != method:
+            status, headers, body = openai.told_plainly(405, f"Only {method} is understood here.")
+            await exchange.answer(status, [*headers, (b"allow", method.encode())], body)
+            return
+        await handle(exchange, request_id)
+
+    async def _chat(self, exchange: Exchange, request_id: str) -> None:
+        key = await self._authenticate(exchange)
+        refusal = _unreadable(exchange.headers)
+        if refusal:
+            await exchange.answer(*openai.told_plainly(415, refusal))
+            return
+        body = await exchange.read(self._body_limit_bytes)
+        request = openai.parse_chat(
+            body, session=_label(exchange, b"x-tokenwell-session"), reason=_label(exchange, b"x-tokenwell-reason")
+        )
+        await self._metering.complete(key, request, exchange, request_id=request_id)
+
+    async def _models(self, exchange: Exchange, request_id: str) -> None:
+        await self._authenticate(exchange)
+        path = "/models"
+        name = exchange.path.removeprefix(MODELS_PATH).removeprefix("/")
+        if name:
+            if not _MODEL.fullmatch(name) or len(name) > LABEL_LIMIT:
+                raise NotFound("there is no such model")
+            path += "/" + quote(name, safe="")
+        if exchange.query:
+            path += "?" + quote(exchange.query, safe="=&%+,:~")
+        answer = await self._upstream.send("GET", path, headers=exchange.headers)
+        status, headers, body = openai.told_upstream(answer.status, answer.headers, await answer.read())
+        await exchange.answer(status, [*headers, (REQUEST_ID, request_id.encode())], body)
+
+    async def _authenticate(self, exchange: Exchange) -> GatewayKey:
+        scheme, _, secret = exchange.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer" or not secret:
+            raise CredentialsInvalid("send a gateway key: Authorization: Bearer tw_live_…")
+        key = self._keys.recall(secret)
+        return key if key is not None else await asyncio.to_thread(self._keys.authenticate, secret)
+
+
+def _unreadable(headers: dict[bytes, bytes]) -> str | None:
+    """Return why a body of these headers is not read, None if it is."""
+    if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
+        return "Send JSON, with Content-Type: application/json."
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        return "Send the body uncompressed."
+    return None
+
+
+def _label(exchange: Exchange, name: bytes) -> str | None:
+    value = exchange.headers.get(name)
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise RequestInvalid(f"{name.decode()} is not UTF-8", field=name.decode()) from None

@@ -1,0 +1,141 @@
+"""Completions: what a provider of the OpenAI dialect answered, as far as it matters for the charge."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+
+from tokenwell.core.amounts import MAX_CHARGE_TOKENS
+from tokenwell.core.usage import Usage
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_CHARGE_TOKENS)]
+_NONE = msgspec.Raw()
+
+
+class Reported(NamedTuple):
+    """The usage a provider reported: in pools that do not overlap, and as it came."""
+
+    usage: Usage
+    raw: dict[str, Any]
+
+
+class Completion(msgspec.Struct):
+    """A completion, or a chunk of one."""
+
+    usage: msgspec.Raw = _NONE
+    choices: msgspec.Raw = _NONE
+    error: msgspec.Raw = _NONE
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether the model said anything in it, be it only that it ends."""
+        return bool(bytes(self.choices).strip(b"[] \t\r\n")) and self.choices != b"null"
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is an error told in place of an answer."""
+        return self.error is not _NONE and bytes(self.error) != b"null" and not self.has_choices
+
+    def reported(self) -> Reported | None:
+        """Return the usage it reports, None where there is none that makes sense."""
+        return None if self.usage is _NONE else usage_in(self.usage)
+
+    def text_bytes(self) -> int:
+        """Return how many bytes the model said in it: words, reasoning and the arguments of its calls."""
+        if self.choices is _NONE:
+            return 0
+        try:
+            choices = _decode_choices(self.choices) or []
+        except (msgspec.DecodeError, RecursionError):
+            return 0
+        return sum(_bytes_of(choice.message or choice.delta or _Said()) for choice in choices)
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct):
+    function: _Function | None = None
+
+
+class _Said(msgspec.Struct):
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Said | None = None
+    delta: _Said | None = None
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: _Count | None = None
+    cache_write_tokens: _Count | None = None
+
+
+class _CompletionDetails(msgspec.Struct):
+    reasoning_tokens: _Count | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: _Count
+    completion_tokens: _Count | None = None
+    total_tokens: _Count | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+
+
+_decode_completion = msgspec.json.Decoder(Completion).decode
+_decode_choices = msgspec.json.Decoder(list[_Choice] | None).decode
+_decode_usage = msgspec.json.Decoder(_Usage).decode
+
+
+def parse_completion(body: bytes) -> Completion | None:
+    """Return a completion or a chunk of one, None if it is no JSON object."""
+    try:
+        return _decode_completion(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def usage_in(raw: msgspec.Raw) -> Reported | None:
+    """Return a provider's usage object in pools that do not overlap; None where it makes no sense or counts nothing.
+
+    Cached tokens are part of the prompt's. Reasoning tokens are part of the completion's, except where the total shows that
+    they come on top of it, as some providers have it.
+    """
+    try:
+        told = _decode_usage(raw)
+    except msgspec.DecodeError:
+        return None
+    within = told.prompt_tokens_details or _PromptDetails()
+    cache_read = min(within.cached_tokens or 0, told.prompt_tokens)
+    cache_write = min(within.cache_write_tokens or 0, told.prompt_tokens - cache_read)
+    completion = told.completion_tokens or 0
+    beyond = max(0, (told.total_tokens or 0) - told.prompt_tokens - completion)
+    details = told.completion_tokens_details or _CompletionDetails()
+    reasoning = min(details.reasoning_tokens or beyond, completion + beyond)
+    if told.prompt_tokens + completion + beyond == 0:
+        return None
+    usage = Usage(
+        input_tokens=told.prompt_tokens - cache_read - cache_write,
+        cache_read_tokens=cache_read,
+        cache_write_tokens=cache_write,
+        output_tokens=completion + beyond - reasoning,
+        reasoning_tokens=reasoning,
+    )
+    return Reported(usage, msgspec.json.decode(raw))
+
+
+def _bytes_of(said: _Said) -> int:
+    texts = [said.content, said.refusal, said.reasoning_content or said.reasoning]
+    for call in said.tool_calls or ():
+        if call.function is not None:
+            texts += [call.function.name, call.function.arguments]
+    return sum(len(text.encode()) for text in texts if text)

@@ -1,0 +1,22 @@
+"""Metrics of the gateway, beside those that count every HTTP request."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+from tokenwell.observability import REGISTRY
+
+ESTIMATED = Counter(
+    "tokenwell_gateway_estimated_charges", "Requests charged by an estimate: the provider reported no usage.", registry=REGISTRY
+)
+ABANDONED = Counter("tokenwell_gateway_abandoned_streams", "Streams whose client went away before their end.", registry=REGISTRY)
+UPSTREAM_ERRORS = Counter(
+    "tokenwell_gateway_upstream_errors", "Requests that the AI provider failed, by the error's code.", ["code"], registry=REGISTRY
+)
+UNSETTLED = Gauge(
+    "tokenwell_gateway_unsettled_requests",
+    "Answered requests whose charge waits for the database.",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+LOST = Counter("tokenwell_gateway_lost_charges", "Answered requests that were never charged; the log has each.", registry=REGISTRY)

@@ -1,0 +1,142 @@
+"""Settlement: what was used is charged, though the client is gone or the database is away for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import structlog
+
+from tokenwell.core.receipts import Receipt
+from tokenwell.core.usage import Usage
+from tokenwell.errors import HoldAlreadyReleased, HoldNotFound, StoreError, TokenwellError
+from tokenwell.gateway.metrics import ESTIMATED, LOST, UNSETTLED
+from tokenwell.service.meter import Meter
+
+PATIENCE_SECONDS = 900
+"""For how long a charge that the database does not take is tried again."""
+
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 5.0
+
+log = structlog.get_logger("tokenwell.gateway")
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that was admitted: the hold it runs on, and what its line in the ledger will say."""
+
+    organization_id: str
+    request_id: str
+    hold_id: str
+    key_id: str
+    model: str
+    session: str | None
+    reason: str | None
+
+
+class Bill(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request used."""
+
+    usage: Usage
+    raw_usage: dict[str, Any] | None = None
+    estimated: bool = False
+
+
+class Settlements:
+    """Settles and releases holds. What the database refuses for the moment is tried again in the background."""
+
+    def __init__(self, meter: Meter, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self._meter = meter.aio
+        self._patience_seconds = patience_seconds
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def settle(self, call: Call, bill: Bill) -> Receipt | None:
+        """Charge a request and return its receipt; None where that has to wait for the database, and goes on without the caller.
+
+        A caller that is cancelled meanwhile does not stop it.
+        """
+        if bill.estimated:
+            ESTIMATED.inc()
+        try:
+            return await self._charge(call, bill)
+        except StoreError as error:
+            log.warning("settlement_delayed", request_id=call.request_id, organization_id=call.organization_id, cause=error.code)
+            self._insist(call, bill)
+        except TokenwellError as error:
+            _lose(call, bill, error)
+        except asyncio.CancelledError:
+            self._insist(call, bill)
+            raise
+        return None
+
+    async def release(self, call: Call) -> None:
+        """Give a hold back. Where the database does not take it, it lapses by itself."""
+        try:
+            await self._meter.release(call.organization_id, call.hold_id)
+        except TokenwellError as error:
+            log.warning("release_failed", request_id=call.request_id, organization_id=call.organization_id, cause=error.code)
+
+    def settle_later(self, call: Call, bill: Bill) -> None:
+        """Charge a request whose caller cannot wait."""
+        if bill.estimated:
+            ESTIMATED.inc()
+        self._insist(call, bill)
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for what is going on in the background, at most that long; what is left then is logged as lost."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _charge(self, call: Call, bill: Bill) -> Receipt:
+        facts: dict[str, Any] = {
+            "usage": bill.usage,
+            "raw_usage": bill.raw_usage,
+            "estimated": bill.estimated,
+            "model": call.model,
+            "session": call.session,
+            "reason": call.reason,
+            "key_id": call.key_id,
+        }
+        try:
+            return await self._meter.settle(call.organization_id, call.hold_id, **facts)
+        except (HoldAlreadyReleased, HoldNotFound):
+            # Released under way, by revoking its packs: what was used is charged all the same.
+            return await self._meter.debit(call.organization_id, **facts, already_used=True, key=call.request_id)
+
+    def _insist(self, call: Call, bill: Bill) -> None:
+        task = asyncio.ensure_future(self._charge_in_time(call, bill))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _charge_in_time(self, call: Call, bill: Bill) -> None:
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._patience_seconds
+        pause_seconds = FIRST_PAUSE_SECONDS
+        with UNSETTLED.track_inprogress():
+            try:
+                # Repeating is safe: settled twice with the same usage gives the first answer.
+                while not await self._charge_once(call, bill, last=loop.time() >= give_up_at):
+                    await asyncio.sleep(pause_seconds)
+                    pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+            except (TokenwellError, asyncio.CancelledError) as error:
+                _lose(call, bill, error)
+
+    async def _charge_once(self, call: Call, bill: Bill, *, last: bool) -> bool:
+        try:
+            await self._charge(call, bill)
+        except StoreError:
+            if last:
+                raise
+            return False
+        return True
+
+
+def _lose(call: Call, bill: Bill, error: BaseException) -> None:
+    """Write down everything that is needed to charge the request by hand."""
+    LOST.inc()
+    cause = error.code if isinstance(error, TokenwellError) else "stopped"
+    log.error("charge_lost", cause=cause, usage=msgspec.to_builtins(bill.usage), **msgspec.structs.asdict(call))

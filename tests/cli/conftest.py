@@ -1,0 +1,36 @@
+"""Fixtures of the command line's tests: a shell of its own for each, with the demo's data."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.shell import Shell
+from tokenwell import wiring
+from tokenwell.config import Settings
+
+
+@pytest.fixture(scope="session")
+def demo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's database, made once."""
+    file = tmp_path_factory.mktemp("demo") / "tokenwell.db"
+    wiring.prepare_demo(Settings(database_url=f"sqlite:///{file}"))
+    return file
+
+
+@pytest.fixture
+def empty_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """A shell in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path, capsys)
+
+
+@pytest.fixture
+def shell(empty_shell: Shell, demo_file: Path) -> Shell:
+    """A shell in a directory with a copy of the demo's data."""
+    data = empty_shell.directory / "data"
+    data.mkdir()
+    shutil.copy(demo_file, data / "tokenwell.db")
+    return empty_shell
