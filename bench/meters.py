@@ -19,7 +19,7 @@ from tokenwell.core.commands import Command
 from tokenwell.store import schema
 
 HOT = "hot"
-PLENTY = 10**14
+PLENTY = 10**15
 _BATCH = 1_000
 _REQUESTS: list[dict[str, Any]] = [
     {
@@ -62,13 +62,13 @@ def open_meter(url: str, organizations: Sequence[str], *, packs: int = 3, lines:
     return meter
 
 
-def grant(meter: Meter, organizations: Sequence[str], packs: int, *, tokens: int = PLENTY, priority: int = 0) -> None:
-    """Grant packs, each expiring an hour after the one before."""
+def grant(meter: Meter, organizations: Sequence[str], packs: int, *, tokens: int | None = None, priority: int = 0) -> None:
+    """Grant packs, each expiring an hour after the one before; together they last for ever unless `tokens` says less."""
     first = datetime.now(UTC) + timedelta(days=30)
     _commit(
         meter,
         (
-            meter.intake.grant(each, tokens, expires_at=first + timedelta(hours=place), priority=priority)
+            meter.intake.grant(each, tokens or PLENTY // packs, expires_at=first + timedelta(hours=place), priority=priority)
             for place in range(packs)
             for each in organizations
         ),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core.properties import steady
 from tokenwell.core.amounts import MAX_TOKENS
 from tokenwell.core.health import State, Thresholds, refusal_of, state_of
 from tokenwell.errors import AiStopped, BalanceHeld, ThresholdsInvalid
@@ -13,6 +14,7 @@ from tokenwell.errors import AiStopped, BalanceHeld, ThresholdsInvalid
 small = st.integers(0, 12)
 
 
+@steady
 @given(small, small, small)
 def test_the_state_by_the_words_of_the_rule(balance: int, reserve: int, above: int) -> None:
     thresholds = Thresholds(reserve + above, reserve)
@@ -21,6 +23,7 @@ def test_the_state_by_the_words_of_the_rule(balance: int, reserve: int, above: i
     assert (state is State.NORMAL) == (balance >= thresholds.warning_tokens and state is not State.AI_STOPPED)
 
 
+@steady
 @given(small, small, small, small, st.integers(1, 14))
 def test_admission_by_the_words_of_the_rule(balance: int, held: int, reserve: int, above: int, estimate: int) -> None:
     thresholds = Thresholds(reserve + above, reserve)

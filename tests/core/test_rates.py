@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core.properties import steady
 from tests.doubles import START
 from tokenwell.core.rates import MILLION, Rate, RateCard, charge_of
 from tokenwell.core.usage import Usage
@@ -30,12 +31,14 @@ def rate_of(millionths: tuple[int, ...], **fields: Any) -> Rate:
     return Rate(**{"model": "m", "effective_at": START} | fields | pools)
 
 
+@steady
 @given(counts, prices)
 def test_a_charge_is_the_exact_sum_rounded_up_once(tokens: tuple[int, ...], millionths: tuple[int, ...]) -> None:
     exact = sum(Fraction(count * price, MILLION) for count, price in zip(tokens, millionths, strict=True))
     assert charge_of(usage_of(tokens), rate_of(millionths)) == ceil(exact)
 
 
+@steady
 @given(counts)
 def test_without_a_rate_every_token_costs_one(tokens: tuple[int, ...]) -> None:
     assert charge_of(usage_of(tokens), None) == charge_of(usage_of(tokens), rate_of((MILLION,) * 5)) == sum(tokens)

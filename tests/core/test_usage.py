@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core.properties import steady
 from tokenwell.core.amounts import MAX_CHARGE_TOKENS
 from tokenwell.core.usage import Usage, apportion
 from tokenwell.errors import AmountInvalid
@@ -17,6 +18,7 @@ amounts = st.lists(st.integers(1, 10**15), min_size=1, max_size=12)
 counts = st.integers(0, 3 * MAX_CHARGE_TOKENS)
 
 
+@steady
 @given(amounts, counts, counts)
 def test_every_column_sums_exactly_and_no_cut_is_negative(parts: list[int], prompt: int, completion: int) -> None:
     cuts = apportion(parts, prompt, completion)
@@ -25,6 +27,7 @@ def test_every_column_sums_exactly_and_no_cut_is_negative(parts: list[int], prom
     assert all(cut >= (0, 0) and cut[1] >= 0 for cut in cuts)
 
 
+@steady
 @given(amounts, st.data())
 def test_at_one_to_one_the_prompt_is_paid_first_and_each_part_pays_its_amount(parts: list[int], data: st.DataObject) -> None:
     total = sum(parts)
@@ -35,6 +38,7 @@ def test_at_one_to_one_the_prompt_is_paid_first_and_each_part_pays_its_amount(pa
         assert completion == 0 or later_prompt == 0
 
 
+@steady
 @given(amounts, counts, counts)
 def test_at_another_rate_each_part_bears_its_share_within_one_token(parts: list[int], prompt: int, completion: int) -> None:
     total = sum(parts)

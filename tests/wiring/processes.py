@@ -94,6 +94,11 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child, parent, name in rows if int(parent) == pid and not name.endswith("ps")]
 
 
+def command_of(pid: int) -> str:
+    """Return the command line of a process."""
+    return subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+
+
 def wait_until_gone(pids: list[int]) -> None:
     """Return once none of the processes runs any more."""
     deadline = time.monotonic() + PATIENCE_SECONDS

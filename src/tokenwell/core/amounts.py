@@ -27,10 +27,8 @@ def parse_amount(amount: int | str, *, field: str = "amount", least: int = 1, mo
         tokens = amount
     else:
         raise AmountInvalid(f"{field} must be a whole number of tokens", field=field)
-    if not least <= tokens <= MAX_TOKENS:
-        raise AmountInvalid(
-            f"{field} must be between {least:,} and {MAX_TOKENS:,} tokens", field=field, least=least, most=MAX_TOKENS
-        )
+    if not least <= tokens <= most:
+        raise AmountInvalid(f"{field} must be between {least:,} and {most:,} tokens", field=field, least=least, most=most)
     return tokens
 
 

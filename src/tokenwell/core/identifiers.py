@@ -18,7 +18,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
 _OWN = re.compile(r"[a-z]{2,6}_[0-7][0-9a-hjkmnp-tv-z]{25}")
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ORGANIZATION = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]*")
 
@@ -43,14 +43,15 @@ def decode_id(identifier: str) -> bytes:
 
 
 def key_bytes(key: str) -> bytes:
-    """Return the 16 bytes that stand for an idempotency key.
+    """Return the bytes that stand for an idempotency key; different keys never share them.
 
-    An id of ours and a UUID stand for themselves, so that time-ordered keys stay ordered; any other text is hashed (BLAKE2b-128).
+    A request id of ours and a UUID stand for themselves, so that time-ordered keys stay ordered; any other text is hashed
+    (BLAKE2b-128).
     """
-    if _OWN.fullmatch(key):
+    if key.startswith("req_") and _OWN.fullmatch(key):
         return decode_id(key)
     if _UUID.fullmatch(key):
-        return UUID(key).bytes
+        return UUID(key).bytes + b"u"
     return blake2b(key.encode(), digest_size=16).digest()
 
 

@@ -64,7 +64,7 @@ class Batcher:
                         self._write_batch()
                 finally:
                     self._writing.release()
-                self._wake_next()
+                    self._wake_next()
             else:
                 waiter.done.wait()
                 waiter.done.clear()

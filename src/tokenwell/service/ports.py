@@ -49,10 +49,10 @@ def new_id(prefix: str) -> str:
 
 
 def new_bytes() -> bytes:
-    """Return a fresh UUIDv7 as 16 bytes (RFC 9562: 48 bits of milliseconds, then 74 random ones)."""
-    milliseconds = time.time_ns() // 1_000_000
-    bits = _bits(74)
-    return (milliseconds << 80 | 0x7 << 76 | (bits >> 62) << 64 | 0b10 << 62 | bits & (1 << 62) - 1).to_bytes(16, "big")
+    """Return a fresh UUIDv7 as 16 bytes: 48 bits of milliseconds, 12 of their fraction (RFC 9562 6.2, method 3), 62 random."""
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    fraction = (rest << 12) // 1_000_000
+    return (milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | _bits(62)).to_bytes(16, "big")
 
 
 def _seed() -> None:

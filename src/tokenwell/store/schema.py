@@ -1,6 +1,7 @@
 """The schema: one set of tables for SQLite, PostgreSQL and sharded PostgreSQL.
 
-Every tenant table has organization_id first in its primary key and in every unique index, so that it can be distributed by it.
+Every tenant table has organization_id first in its primary key and within every unique index, so that it can be distributed by it.
+The indexes of idempotency keys begin with the key: those are ordered by time, so all organizations write at the index's end.
 Instants are microseconds since 1970-01-01 UTC; an expiry of "never" is the largest 64-bit number, so that it sorts last.
 
 Holds and journal lines have no foreign key: they are only written together with their account's row, which has one, and a check
@@ -145,7 +146,7 @@ hold = Table(
     Column("balance_after_tokens", Tokens, nullable=False),
     Column("flags", SmallInteger, nullable=False),
     PrimaryKeyConstraint("organization_id", "hold_id"),
-    Index("ix_hold_key", "organization_id", "key", unique=True),
+    Index("ix_hold_key", "key", "organization_id", unique=True),
     Index(
         "ix_hold_open",
         "organization_id",
@@ -187,8 +188,8 @@ entry = Table(
     PrimaryKeyConstraint("organization_id", "seq"),
     Index(
         "ix_entry_key",
-        "organization_id",
         "key",
+        "organization_id",
         unique=True,
         sqlite_where=text("key IS NOT NULL"),
         postgresql_where=text("key IS NOT NULL"),

@@ -123,7 +123,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_entry_key",
         "entry",
-        ["organization_id", "key"],
+        ["key", "organization_id"],
         unique=True,
         sqlite_where=sa.text("key IS NOT NULL"),
         postgresql_where=sa.text("key IS NOT NULL"),
@@ -173,7 +173,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("organization_id", "hold_id", name=op.f("pk_hold")),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_hold_key", "hold", ["organization_id", "key"], unique=True)
+    op.create_index("ix_hold_key", "hold", ["key", "organization_id"], unique=True)
     op.create_index(
         "ix_hold_open",
         "hold",
