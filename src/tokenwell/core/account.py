@@ -77,14 +77,13 @@ class Needs(msgspec.Struct, kw_only=True):
 class Book(msgspec.Struct, kw_only=True):
     """A writer's working copy of one organization: the account, the first packs in burn-down order, and what its commands need.
 
-    `depth` is how many packs were asked for, `complete` whether these are all. None in `packs`, `holds`, `requests` or
+    `complete` says whether the window holds all open packs. None in `packs`, `holds`, `requests` or
     `hold_keys` says that there is no such thing.
     """
 
     account: Account
     thresholds: Thresholds
     window: list[BurnKey] = msgspec.field(default_factory=list)
-    depth: int = 0
     complete: bool = False
     packs: dict[str, Pack | None] = msgspec.field(default_factory=dict)
     holds: dict[str, Hold | None] = msgspec.field(default_factory=dict)
@@ -135,8 +134,15 @@ class Book(msgspec.Struct, kw_only=True):
         """Return every loaded pack."""
         return [pack for pack in self.packs.values() if pack is not None]
 
-    def forget(self, *, most_holds: int = 4096) -> None:
-        """Drop what only the commands just decided needed: all but the window and the open holds, of which at most `most_holds`."""
+    def forget(self, *, most_holds: int = 4096, most_packs: int = 64) -> None:
+        """Drop what only the commands just decided needed: all but the window and the open holds, each up to a limit.
+
+        A window grown past `most_packs` keeps its first quarter of that, so that what a pack costs does not depend on how many
+        there are.
+        """
+        if len(self.window) > most_packs:
+            del self.window[most_packs // 4 :]
+            self.complete = False
         if len(self.packs) > len(self.window):
             self.packs = {key[3]: self.packs[key[3]] for key in self.window}
         if self.requests:

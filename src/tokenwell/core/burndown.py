@@ -13,7 +13,8 @@ from tokenwell.core.packs import Pack
 from tokenwell.core.usage import apportion
 
 DEEPER = 4
-"""By how much the window of loaded packs grows when a charge runs through all of them."""
+"""How many times the packs now known are asked for when a charge runs through all of them. Those it has just depleted are still
+open in the database and come first: asking for more than are known is what brings new ones."""
 
 
 class Plan(msgspec.Struct):
@@ -49,7 +50,7 @@ def plan_of(book: Book, amount_tokens: int, hold: Hold | None = None) -> Plan | 
         draws.append((pack, take))
         left -= take
     if left and not book.complete:
-        return Needs(window=book.depth * DEEPER)
+        return Needs(window=max(2, len(book.packs)) * DEEPER)
     return Plan(draws, left)
 
 

@@ -40,7 +40,6 @@ def _fill_window(book: Book, rows: list[Row], limit: int) -> None:
     packs = [pack_from(row) for row in rows]
     book.packs.update({pack.id: pack for pack in packs})
     book.window = [pack.burn_order() for pack in packs]
-    book.depth = limit
     book.complete = len(packs) < limit
 
 
@@ -106,7 +105,6 @@ def _deepen(book: Book, rows: list[Row], limit: int) -> None:
     granted = [pack for pack in changed.values() if last is None or pack.burn_order() <= last]
     everything = {pack.id: pack for pack in [*loaded, *granted]}
     book.window = sorted(pack.burn_order() for pack in everything.values() if pack.is_open)
-    book.depth = limit
     book.complete = last is None
 
 
