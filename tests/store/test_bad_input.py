@@ -92,7 +92,7 @@ def test_malformed_thresholds_are_refused(stocked: Tenant) -> None:
 def test_malformed_usage_is_refused(stocked: Tenant) -> None:
     counts = [-1, True, False, 0.0, 1.5, "5", "", b"", [], MAX_TOKENS + 1, 2**70, float("nan")]
     held = stocked.held[0]
-    for charge in (stocked.debit, lambda **usage: stocked.settle(held, **usage)):
+    for charge in (stocked.debit, lambda *amount, **usage: stocked.settle(held, *amount, **usage)):
         each_refused(stocked, lambda n, charge=charge: charge(prompt_tokens=n, completion_tokens=5), counts, AmountInvalid)
         each_refused(stocked, lambda n, charge=charge: charge(prompt_tokens=5, completion_tokens=n), counts, AmountInvalid)
         each_refused(stocked, lambda n, charge=charge: charge(5, prompt_tokens=n), counts, AmountInvalid)
