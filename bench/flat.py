@@ -30,7 +30,7 @@ Build = Callable[[], Meter]
 
 def measure(databases: Databases, report: Report, *, quick: bool) -> None:
     """Measure both kinds of growth."""
-    sizes = (1_000, 20_000) if quick else (1_000, 100_000, 1_000_000, 5_000_000)
+    sizes = (1_000, 12_000) if quick else (1_000, 100_000, 1_000_000, 5_000_000)
     packs = (1, 100) if quick else (1, 100, 10_000)
     limit, rounds = (Limit(calls=1_000), 2) if quick else (Limit(calls=4_000), 12)
     _ledgers(databases, report, sizes, limit, rounds)

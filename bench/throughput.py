@@ -36,7 +36,7 @@ class Plan(NamedTuple):
 
 
 FULL = Plan(organizations=1_000, lines=100_000, callers=(1, 16, 64), rounds=7, seconds=0.7)
-QUICK = Plan(organizations=100, lines=1_000, callers=(1, 64), rounds=2, seconds=0.2)
+QUICK = Plan(organizations=20, lines=500, callers=(1, 64), rounds=2, seconds=0.15)
 
 
 class _Bench:

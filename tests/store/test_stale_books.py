@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from tests.doubles import FrozenClock
+from tests.store.gates import behind, gated
 from tests.store.tenants import NO_THRESHOLDS, Tenant, at, drawn_of, refused
-from tokenwell import Meter, State
+from tokenwell import Held, Meter, State
 from tokenwell.core.holds import HoldStatus
 from tokenwell.errors import AiStopped, BalanceHeld, HoldAlreadyReleased, HoldAlreadySettled, PackAlreadyRevoked
 
@@ -172,3 +173,16 @@ def test_two_meters_taking_turns_write_one_gapless_journal(tenant: Tenant, other
         (tenant if turn % 2 else other).grant(1)
     assert tenant.totals()[0] == 100
     assert [entry.seq for entry in tenant.entries()] == list(range(1, 85))
+
+
+async def test_a_batch_over_several_organizations_is_guarded_for_each(shared_url: str, tenant: Tenant, other: Other) -> None:
+    second = Tenant(tenant.meter, tenant.clock)
+    second.grant(100)
+    open_hold = tenant.meter.aio.open_hold
+    with gated(tenant.meter, shared_url) as gate:
+        await behind(gate, open_hold(tenant.id, 1), open_hold(tenant.id, 1), open_hold(second.id, 1))
+        other.open_hold(98)
+        outcomes = await behind(gate, open_hold(second.id, 1), open_hold(tenant.id, 1), open_hold(second.id, 1))
+    assert [type(outcome) for outcome in outcomes] == [Held, BalanceHeld, Held]
+    assert (tenant.totals()[:2], second.totals()[:2]) == ((100, 100), (100, 3))
+    assert second.problems() == ()
