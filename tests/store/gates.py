@@ -16,6 +16,9 @@ from tokenwell.service.batching import Batcher, Commit
 from tokenwell.store.dialects import parse_database
 from tokenwell.store.writer import Writer
 
+PATIENCE_SECONDS = 60
+"""Whoever is not answered for so long never will be: the test fails instead of waiting for ever."""
+
 
 class Gate:
     """A commit function that waits while it is shut, and keeps what it was given. `before` is told every batch that passes."""
@@ -47,7 +50,7 @@ class Gate:
 
     def wait(self) -> None:
         """Wait until a batch stands before the gate."""
-        assert self._reached.wait(60)
+        assert self._reached.wait(PATIENCE_SECONDS)
 
 
 @contextmanager
@@ -73,4 +76,5 @@ async def behind(gate: Gate, first: Coroutine[Any, Any, Any], *others: Coroutine
     tasks += [asyncio.create_task(other) for other in others]
     await asyncio.sleep(0)
     gate.open()
-    return await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await asyncio.gather(*tasks, return_exceptions=True)

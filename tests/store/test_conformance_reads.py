@@ -65,6 +65,7 @@ def all_pages(read: Callable[..., Any], limit: int) -> list[Any]:
     while page.next_cursor is not None:
         assert len(page.items) == limit
         items.extend(page.items)
+        assert len(items) < 1000, "the pages have no end"
         page = read(limit=limit, cursor=page.next_cursor)
     return items + list(page.items)
 
