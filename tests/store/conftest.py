@@ -44,6 +44,6 @@ def tenant(meter: Meter, clock: FrozenClock) -> Iterator[Tenant]:
 
 @pytest.fixture(scope="session")
 def workers() -> Iterator[Workers]:
-    """Two other processes."""
-    with Workers(count=2) as workers:
+    """Four other processes."""
+    with Workers(count=4) as workers:
         yield workers

@@ -21,7 +21,7 @@ from tests.store.proxy import Proxy
 from tests.store.tenants import NO_THRESHOLDS, Tenant, refused
 from tokenwell import Meter, Receipt
 from tokenwell.core.commands import Command
-from tokenwell.errors import BalanceHeld, CommitUnknown, StoreBusy, StoreUnavailable
+from tokenwell.errors import BalanceHeld, CommitUnknown, StoreBusy, StoreUnavailable, TokenwellError
 from tokenwell.store import dialects
 
 LOST = (StoreUnavailable, CommitUnknown)
@@ -263,6 +263,29 @@ async def test_all_callers_of_a_batch_learn_that_its_commit_is_unknown(
         assert {receipt.replayed for receipt in again} == {side == "cut_answer_after"}
     assert set(keys) < set(charged(direct))
     assert direct.balance().balance_tokens == 10**6 - 54
+
+
+@pytest.mark.parametrize("side", ["cut_request_after", "cut_answer_after"])
+@pytest.mark.parametrize("error", LOST)
+def test_a_block_that_could_not_settle_keeps_its_hold_for_the_retry(
+    far: Tenant, direct: Tenant, proxy: Proxy, side: str, error: type[TokenwellError]
+) -> None:
+    held_ids: list[str] = []
+    if error is CommitUnknown:
+        far.settle(far.open_hold(1).hold.id, 0)
+        far.settle(far.open_hold(1).hold.id, 1)  # by now everything is prepared: what is cut is the commit itself
+    before = direct.balance().balance_tokens
+
+    def work() -> None:
+        with far.meter.hold(far.id, 10) as held:
+            held_ids.append(held.id)
+            setattr(proxy, side, 0)
+            held.settle(7)
+
+    with refused(error):
+        work()
+    assert persist(lambda: far.settle(held_ids[0], 7), attempts=2).amount_tokens == 7
+    assert direct.totals()[:2] == (before - 7, 0)
 
 
 # SQLite

@@ -67,8 +67,7 @@ def test_debits_of_many_sizes_never_spend_more_than_there_is(tenant: Tenant, com
     outcomes = compete(*scripts, allowed=(Receipt, AiStopped, BalanceHeld))
     spent = sum(receipt.amount_tokens for receipt in succeeded(outcomes))
     assert tenant.totals()[0] == 1000 - spent
-    smallest_refused = min(o.details["estimate_tokens"] for o in outcomes if isinstance(o, BalanceHeld))
-    assert 1000 - spent < smallest_refused
+    assert all(refusal.details["estimate_tokens"] > 1000 - spent for refusal in outcomes if isinstance(refusal, BalanceHeld))
 
 
 def test_as_many_holds_open_as_the_balance_allows(tenant: Tenant, compete: Compete) -> None:
@@ -217,7 +216,7 @@ def test_many_organizations_at_once_get_in_nobodys_way(tenant: Tenant, compete: 
     def script() -> list[Call]:
         return [call("debit", chance.choice(tenants).id, chance.randint(1, 9)) for _ in range(10)]
 
-    outcomes = compete(*([script() for _ in range(24)] for _ in range(2)), allowed=(Receipt,), mode="mixed")
+    outcomes = compete(*([script() for _ in range(16)] for _ in range(4)), allowed=(Receipt,), mode="mixed")
     spent = Counter[str]()
     for receipt in outcomes:
         spent[receipt.organization_id] += receipt.amount_tokens

@@ -17,6 +17,7 @@ from tokenwell.core.commands import Command
 from tokenwell.core.health import Thresholds
 from tokenwell.core.identifiers import check_label, check_organization_id
 from tokenwell.core.receipts import Answer, Extended, Granted, Held, Receipt, Released, Revoked, ThresholdsSet
+from tokenwell.errors import StoreError
 from tokenwell.service.batching import Batcher
 from tokenwell.service.intake import HOLD_TTL, Intake
 from tokenwell.service.ports import Clock, Organization, in_utc, system_clock
@@ -141,12 +142,15 @@ class Meter:
     def hold(
         self, organization_id: str, amount: int | str, *, ttl: timedelta = HOLD_TTL, key: str | None = None
     ) -> Iterator[HeldRequest]:
-        """Hold tokens for the block: settle inside it what was used. Left unsettled, the hold is released."""
+        """Hold tokens for the block: settle inside it what was used. Left unsettled, the hold is released.
+
+        Where the database failed while settling, the hold is kept: the tokens were used, and settling it again charges them.
+        """
         request = HeldRequest(self, organization_id, self.open_hold(organization_id, amount, ttl=ttl, key=key))
         try:
             yield request
         finally:
-            if request.receipt is None:
+            if not request.is_kept:
                 self.release(organization_id, request.id)
 
     grant = _writes(Intake.grant, Granted)
@@ -189,12 +193,15 @@ class AsyncMeter:
     async def hold(
         self, organization_id: str, amount: int | str, *, ttl: timedelta = HOLD_TTL, key: str | None = None
     ) -> AsyncIterator[AsyncHeldRequest]:
-        """Hold tokens for the block: settle inside it what was used. Left unsettled, the hold is released."""
+        """Hold tokens for the block: settle inside it what was used. Left unsettled, the hold is released.
+
+        Where the database failed while settling, the hold is kept: the tokens were used, and settling it again charges them.
+        """
         request = AsyncHeldRequest(self, organization_id, await self.open_hold(organization_id, amount, ttl=ttl, key=key))
         try:
             yield request
         finally:
-            if request.receipt is None:
+            if not request.is_kept:
                 await asyncio.shield(self.release(organization_id, request.id))
 
     grant = _awrites(Intake.grant, Granted)
@@ -223,7 +230,8 @@ class AsyncMeter:
 
 
 class HeldRequest:
-    """A hold inside its block. `receipt` is set once it is settled."""
+    """A hold inside its block. `receipt` is set once it is settled; `is_kept` says that leaving the block must not
+    release it."""
 
     def __init__(self, meter: Meter, organization_id: str, held: Held) -> None:
         self._meter = meter
@@ -231,15 +239,22 @@ class HeldRequest:
         self.hold = held.hold
         self.id = held.hold.id
         self.receipt: Receipt | None = None
+        self.is_kept = False
 
     def settle(self, amount: int | str | None = None, **usage: Any) -> Receipt:
         """Charge what was used, as `Meter.settle` does."""
-        self.receipt = self._meter.settle(self._organization_id, self.id, amount, **usage)
+        try:
+            self.receipt = self._meter.settle(self._organization_id, self.id, amount, **usage)
+        except StoreError:
+            self.is_kept = True
+            raise
+        self.is_kept = True
         return self.receipt
 
 
 class AsyncHeldRequest:
-    """A hold inside its asynchronous block. `receipt` is set once it is settled."""
+    """A hold inside its asynchronous block. `receipt` is set once it is settled; `is_kept` says that leaving the block must not
+    release it."""
 
     def __init__(self, meter: AsyncMeter, organization_id: str, held: Held) -> None:
         self._meter = meter
@@ -247,8 +262,15 @@ class AsyncHeldRequest:
         self.hold = held.hold
         self.id = held.hold.id
         self.receipt: Receipt | None = None
+        self.is_kept = False
 
     async def settle(self, amount: int | str | None = None, **usage: Any) -> Receipt:
         """Charge what was used, as `Meter.settle` does."""
-        self.receipt = await self._meter.settle(self._organization_id, self.id, amount, **usage)
+        try:
+            self.receipt = await self._meter.settle(self._organization_id, self.id, amount, **usage)
+        except (StoreError, asyncio.CancelledError):
+            # Cancelled while it waited, it may be charged yet.
+            self.is_kept = True
+            raise
+        self.is_kept = True
         return self.receipt
