@@ -89,14 +89,14 @@ def free_port() -> int:
 
 def children_of(pid: int) -> list[int]:
     """Return the processes that a process started and that still run."""
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,comm="], capture_output=True, text=True, check=True)
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,ppid=,comm="], capture_output=True, text=True, check=True)
     rows = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
     return [int(child) for child, parent, name in rows if int(parent) == pid and not name.endswith("ps")]
 
 
 def command_of(pid: int) -> str:
-    """Return the command line of a process."""
-    return subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    """Return the whole command line of a process, however narrow the terminal is said to be."""
+    return subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
 
 
 def wait_until_gone(pids: list[int]) -> None:
