@@ -22,6 +22,7 @@ from tokenwell.console.app import create_console
 from tokenwell.core.health import Thresholds
 from tokenwell.service.meter import Meter
 from tokenwell.service.people import People
+from tokenwell.service.suite import Suite
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 ARGUMENTS = [
@@ -76,7 +77,9 @@ def people(meter: Meter, clock: FrozenClock) -> People:
 def address(meter: Meter, people: People) -> Iterator[str]:
     """Where a server answers; it stops with the test."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_console(meter, people, Settings()), lifespan="off", log_level="warning"))
+    server = uvicorn.Server(
+        uvicorn.Config(create_console(Suite(meter, people=people), Settings()), lifespan="off", log_level="warning")
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -50,7 +50,7 @@ async def serving(app: Any) -> AsyncIterator[str]:
             await task
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for a condition; fail if it does not come true in time."""
     give_up_at = time.monotonic() + seconds
     while not condition():

@@ -16,8 +16,7 @@ from tokenwell.config import Settings
 from tokenwell.console import pages, security, signin
 from tokenwell.console.visits import Console, Visit, console_of
 from tokenwell.errors import NotFound, RequestInvalid, StoreError
-from tokenwell.service.meter import Meter
-from tokenwell.service.people import People
+from tokenwell.service.suite import Suite
 
 RETRY_SECONDS = 5
 """After how long a page is worth asking for again when the database could not be reached."""
@@ -25,9 +24,9 @@ RETRY_SECONDS = 5
 _GZIP_LEVEL = 5
 
 
-def create_console(meter: Meter, people: People, settings: Settings) -> Starlette:
+def create_console(suite: Suite, settings: Settings) -> Starlette:
     """Return the web console: the pages people read, behind sign-in. It neither opens nor closes what it is given."""
-    console = Console(meter, people, settings)
+    console = Console(suite, settings)
     app = Starlette(
         routes=[
             Route("/", pages.signed_in(pages.home)),

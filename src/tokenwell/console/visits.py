@@ -16,8 +16,8 @@ from tokenwell.console import security
 from tokenwell.console.assets import Assets
 from tokenwell.console.catalogue import HTML_LANGUAGES, LANGUAGES, preferred_language, translations
 from tokenwell.console.formats import UTC_NAME, Formats
-from tokenwell.service.meter import Meter
-from tokenwell.service.people import People, Session
+from tokenwell.service.people import Session
+from tokenwell.service.suite import Suite
 
 LANGUAGE_COOKIE = "tokenwell_language"
 ZONE_COOKIE = "tokenwell_zone"
@@ -36,9 +36,10 @@ FORM_SECONDS = 12 * 3600
 class Console:
     """What every page needs: the services, the settings, and the templates in each language."""
 
-    def __init__(self, meter: Meter, people: People, settings: Settings) -> None:
-        self.meter = meter
-        self.people = people
+    def __init__(self, suite: Suite, settings: Settings) -> None:
+        self.suite = suite
+        self.meter = suite.meter
+        self.people = suite.people
         self.settings = settings
         self.cookies = security.Cookies(settings)
         self.assets = Assets()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import msgspec
@@ -120,7 +121,8 @@ class Settlements:
             try:
                 # Repeating is safe: settled twice with the same usage gives the first answer.
                 while not await self._charge_once(call, bill, last=loop.time() >= give_up_at):
-                    await asyncio.sleep(pause_seconds)
+                    # Apart from each other: those that were refused together would meet again each time.
+                    await asyncio.sleep(random.uniform(0, pause_seconds))
                     pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
             except (TokenwellError, asyncio.CancelledError) as error:
                 _lose(call, bill, error)

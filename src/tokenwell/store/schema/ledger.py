@@ -1,8 +1,7 @@
-"""The schema: one set of tables for SQLite, PostgreSQL and sharded PostgreSQL.
+"""The ledger: organizations, accounts, packs, holds, the journal with its rollups, and rates.
 
-Every tenant table has organization_id first in its primary key and within every unique index, so that it can be distributed by it.
 The indexes of idempotency keys begin with the key: those are ordered by time, so all organizations write at the index's end.
-Instants are microseconds since 1970-01-01 UTC; an expiry of "never" is the largest 64-bit number, so that it sorts last.
+An expiry of "never" is the largest 64-bit number, so that it sorts last.
 
 Holds and journal lines have no foreign key: they are only written together with their account's row, which has one, and a check
 for each of them would cost more than the line itself.
@@ -12,13 +11,11 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     CheckConstraint,
     Column,
     ForeignKeyConstraint,
     Index,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
@@ -26,21 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(referred_table_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-    }
-)
-
-Id = Text().with_variant(Text(collation="C"), "postgresql")
-"""An identifier; compared byte by byte on every database."""
-
-Instant = BigInteger
-Tokens = BigInteger
+from tokenwell.store.schema.columns import Id, Instant, Tokens, metadata
 
 organization = Table(
     "organization",
@@ -233,71 +216,4 @@ rate = Table(
     Column("output_millionths", BigInteger, nullable=False),
     Column("reasoning_millionths", BigInteger, nullable=False),
     PrimaryKeyConstraint("model", "effective_at"),
-)
-
-gateway_key = Table(
-    "gateway_key",
-    metadata,
-    Column("organization_id", Id, nullable=False),
-    Column("key_id", Id, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("prefix", Text, nullable=False),
-    Column("secret_hash", LargeBinary, nullable=False),
-    Column("created_at", Instant, nullable=False),
-    Column("expires_at", Instant, nullable=False),
-    Column("revoked_at", Instant),
-    Column("last_used_at", Instant),
-    PrimaryKeyConstraint("organization_id", "key_id"),
-    ForeignKeyConstraint(["organization_id"], ["organization.organization_id"]),
-    Index("ix_gateway_key_secret", "secret_hash"),
-)
-
-person = Table(
-    "person",
-    metadata,
-    Column("person_id", Id, nullable=False),
-    Column("email", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("password_hash", Text, nullable=False),
-    Column("is_platform_admin", Boolean, nullable=False),
-    Column("created_at", Instant, nullable=False),
-    Column("disabled_at", Instant),
-    PrimaryKeyConstraint("person_id"),
-    Index("ix_person_email", "email", unique=True),
-)
-
-membership = Table(
-    "membership",
-    metadata,
-    Column("organization_id", Id, nullable=False),
-    Column("person_id", Id, nullable=False),
-    Column("role", Text, nullable=False),
-    Column("created_at", Instant, nullable=False),
-    PrimaryKeyConstraint("organization_id", "person_id"),
-    ForeignKeyConstraint(["organization_id"], ["organization.organization_id"]),
-    ForeignKeyConstraint(["person_id"], ["person.person_id"]),
-    Index("ix_membership_person", "person_id"),
-)
-
-session = Table(
-    "session",
-    metadata,
-    Column("token_hash", LargeBinary, nullable=False),
-    Column("person_id", Id, nullable=False),
-    Column("csrf_token", Text, nullable=False),
-    Column("created_at", Instant, nullable=False),
-    Column("seen_at", Instant, nullable=False),
-    Column("expires_at", Instant, nullable=False),
-    PrimaryKeyConstraint("token_hash"),
-    ForeignKeyConstraint(["person_id"], ["person.person_id"]),
-    Index("ix_session_person", "person_id"),
-)
-
-sign_in_failure = Table(
-    "sign_in_failure",
-    metadata,
-    Column("subject", Text, nullable=False),
-    Column("at", Instant, nullable=False),
-    Column("failure_id", Id, nullable=False),
-    PrimaryKeyConstraint("subject", "at", "failure_id"),
 )

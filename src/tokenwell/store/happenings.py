@@ -1,0 +1,42 @@
+"""Happenings in tables: appending events and acts. Every function works in the caller's transaction."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, insert
+
+from tokenwell.core.happenings import Act, Event
+from tokenwell.core.instants import to_micros
+from tokenwell.store.schema import act as _act
+from tokenwell.store.schema import event as _event
+
+
+def append_event(connection: Connection, event_id: str, event: Event) -> None:
+    """Append an event. It becomes visible, and is told to people, with what it reports."""
+    connection.execute(
+        insert(_event).values(
+            organization_id=event.organization_id,
+            event_id=event_id,
+            at=to_micros(event.at),
+            kind=event.kind.value,
+            detail=event.detail,
+        )
+    )
+
+
+def append_act(connection: Connection, act_id: str, act: Act) -> None:
+    """Append an act to the audit log, in the transaction that carries it out."""
+    connection.execute(
+        insert(_act).values(
+            organization_id=act.organization_id,
+            act_id=act_id,
+            at=to_micros(act.at),
+            actor_kind=act.actor.kind.value,
+            actor_id=act.actor.id,
+            actor_name=act.actor.name,
+            source=act.actor.source,
+            action=act.action,
+            subject=act.subject,
+            before=act.before,
+            after=act.after,
+        )
+    )

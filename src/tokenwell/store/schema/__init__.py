@@ -1,0 +1,30 @@
+"""The schema: one set of tables for SQLite, PostgreSQL and sharded PostgreSQL.
+
+Every tenant table has organization_id first in its primary key and within every unique index, so that it can be distributed by it.
+Instants are microseconds since 1970-01-01 UTC.
+"""
+
+from __future__ import annotations
+
+from tokenwell.store.schema.access import gateway_key, membership, person, session, sign_in_failure
+from tokenwell.store.schema.columns import metadata
+from tokenwell.store.schema.happenings import act, event
+from tokenwell.store.schema.ledger import account, entry, hold, organization, pack, rate, rollup
+
+__all__ = [
+    "account",
+    "act",
+    "entry",
+    "event",
+    "gateway_key",
+    "hold",
+    "membership",
+    "metadata",
+    "organization",
+    "pack",
+    "person",
+    "rate",
+    "rollup",
+    "session",
+    "sign_in_failure",
+]

@@ -1,0 +1,122 @@
+"""The application: every part of Tokenwell joined to one ASGI application, opened and closed by its lifespan."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+
+import structlog
+
+from tokenwell.config import Settings
+from tokenwell.console.app import create_console
+from tokenwell.errors import StoreError, StoreUnavailable, TokenwellError, UpstreamError
+from tokenwell.gateway.app import create_gateway
+from tokenwell.gateway.upstream import HttpUpstream, Upstream, UpstreamAnswer
+from tokenwell.observability import METRICS_CONTENT_TYPE, render_metrics
+from tokenwell.service.ports import Clock, system_clock
+from tokenwell.wiring.answers import App, Message, Observed, Receive, Send, answer, not_open
+from tokenwell.wiring.opening import open_patiently, open_suite
+
+_PING_SECONDS = 5
+_log = structlog.get_logger("tokenwell.server")
+
+
+def create_app(settings: Settings, *, clock: Clock = system_clock) -> Application:
+    """Return the whole of Tokenwell as one ASGI application. Its lifespan opens and closes everything."""
+    return Application(settings, clock)
+
+
+class MissingUpstream:
+    """Stands where no AI provider is configured: every request fails and says so."""
+
+    async def open(self) -> None:
+        """Do nothing."""
+
+    async def send(
+        self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[bytes, bytes] | None = None
+    ) -> UpstreamAnswer:
+        """Raise UpstreamError."""
+        raise UpstreamError("no AI provider is configured: TOKENWELL_UPSTREAM_URL names one")
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+class Application:
+    """Sends each request to its part: `/v1/` to the gateway, `/healthz` and `/metrics` here, all else to the console."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._opened = AsyncExitStack()
+        self._gateway: App = not_open
+        self._console: App = not_open
+        self._ping: Callable[[], Awaitable[None]] | None = None
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request, or run the lifespan."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        path: str = scope["path"]
+        if path.startswith("/v1/"):
+            await self._gateway(scope, receive, send)
+        elif path == "/healthz":
+            await self._tell_health(send)
+        elif path == "/metrics":
+            directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+            await answer(send, 200, METRICS_CONTENT_TYPE, await asyncio.to_thread(render_metrics, directory))
+        else:
+            await self._console(scope, receive, send)
+
+    async def open(self) -> None:
+        """Open everything, waiting for a database that cannot be reached yet. Raises StoreError."""
+        settings = self._settings
+        meter = await asyncio.to_thread(open_patiently, settings, self._clock)
+        self._opened.callback(meter.close)
+        suite = open_suite(meter, settings)
+        self._opened.callback(suite.close)
+        provider: Upstream = MissingUpstream()
+        if settings.upstream_url:
+            timeout_seconds = settings.upstream_timeout_seconds
+            provider = HttpUpstream(settings.upstream_url, settings.upstream_api_key, timeout_seconds=timeout_seconds)
+        gateway = create_gateway(meter, suite.keys, settings, provider)
+        await gateway.startup()
+        self._opened.push_async_callback(gateway.shutdown)
+        self._gateway = Observed("gateway", gateway)
+        self._console = Observed("console", create_console(suite, settings))
+        self._ping = meter.aio.ping
+
+    async def close(self) -> None:
+        """Close everything, the last opened first."""
+        self._ping, self._gateway, self._console = None, not_open, not_open
+        await self._opened.aclose()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.open()
+        except (TokenwellError, OSError) as error:
+            _log.error("start_failed", error=str(error))
+            await self._opened.aclose()
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        _log.info("started", settings=repr(self._settings))
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.close()
+        _log.info("stopped")
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _tell_health(self, send: Send) -> None:
+        try:
+            if self._ping is None:
+                raise StoreUnavailable
+            async with asyncio.timeout(_PING_SECONDS):
+                await self._ping()
+        except (StoreError, TimeoutError):
+            await answer(send, 503, "application/json", b'{"status":"unavailable","store":"unreachable"}', retry=True)
+        else:
+            await answer(send, 200, "application/json", b'{"status":"ok","store":"ok"}')

@@ -1,0 +1,93 @@
+"""Opening: the ledger and the services on it, as the settings say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import sqlalchemy
+import structlog
+from alembic.util import CommandError
+
+from tokenwell.config import Settings
+from tokenwell.core.health import Thresholds
+from tokenwell.errors import StoreError, StoreUnavailable
+from tokenwell.service.keys import Keys
+from tokenwell.service.meter import Meter
+from tokenwell.service.people import People
+from tokenwell.service.ports import Clock, system_clock
+from tokenwell.service.suite import Suite
+from tokenwell.store.dialects import parse_database, translate
+from tokenwell.store.migration import revision_of
+
+OPEN_ATTEMPTS = 30
+"""How often a database that cannot be reached is tried as the server starts, a second apart."""
+
+_log = structlog.get_logger("tokenwell.server")
+
+
+def open_meter(settings: Settings, *, create: bool = False, clock: Clock = system_clock) -> Meter:
+    """Open the ledger, its schema brought up to date. Raises StoreUnavailable where it cannot be reached.
+
+    An SQLite file that does not exist is made only if `create` says so: elsewhere its name is most likely misspelt.
+    """
+    database = parse_database(settings.database_url)
+    if database.is_sqlite:
+        file = Path(str(database.url.database))
+        if create:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        elif not file.exists():
+            raise StoreUnavailable(f"there is no database at {file}; tokenwell migrate makes one")
+    try:
+        return Meter(
+            settings.database_url,
+            thresholds=Thresholds(settings.warning_threshold_tokens, settings.minimum_reserve_tokens),
+            clock=clock,
+            queue_limit=settings.queue_limit,
+            batch_limit=settings.batch_limit,
+        )
+    except CommandError as error:
+        raise StoreUnavailable(f"the database is not one of this version of Tokenwell: {error}") from None
+    except sqlalchemy.exc.DBAPIError as error:
+        raise translate(error) or error from error
+
+
+def open_patiently(settings: Settings, clock: Clock) -> Meter:
+    """Open the ledger, waiting for a database that cannot be reached yet. Raises StoreError."""
+    for _ in range(OPEN_ATTEMPTS - 1):
+        try:
+            return open_meter(settings, create=True, clock=clock)
+        except StoreError as error:
+            if not error.retryable:
+                raise
+            _log.warning("database_not_reached", error=error.message)
+            time.sleep(1)
+    return open_meter(settings, create=True, clock=clock)
+
+
+def open_suite(meter: Meter, settings: Settings) -> Suite:
+    """Return every service on the meter's database. The suite is to be closed before the meter."""
+    return Suite(meter, people=open_people(meter, settings))
+
+
+def open_people(meter: Meter, settings: Settings) -> People:
+    """Return the people in the meter's database."""
+    return People(meter.engine, meter.clock, session_lifetime=timedelta(hours=settings.session_hours))
+
+
+@contextmanager
+def open_keys(meter: Meter) -> Iterator[Keys]:
+    """Give the gateway keys in the meter's database."""
+    keys = Keys(meter.engine, meter.clock)
+    try:
+        yield keys
+    finally:
+        keys.close()
+
+
+def revision_in(meter: Meter) -> str | None:
+    """Return the revision that the database's schema is at."""
+    return revision_of(meter.engine)
