@@ -16,7 +16,7 @@ run: $(VENV)/.run model  ## Start Tokenwell with a demo organization (PORT=8080)
 	@exec $(BIN)/tokenwell demo $(if $(PORT),--port $(PORT))
 
 test: $(VENV)/.dev browser  ## Run every test, on SQLite and PostgreSQL, in a browser and with a real model (ARGS="-k packs")
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n auto --dist loadfile)
 
 check: $(VENV)/.dev  ## Check format, lint, types, imports and the rules of the house
 	$(BIN)/ruff format --check .

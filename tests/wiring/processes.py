@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.message import Message
 from pathlib import Path
@@ -99,12 +99,17 @@ def command_of(pid: int) -> str:
     return subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return once a condition is true; fail if it never is."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.05)
+
+
 def wait_until_gone(pids: list[int]) -> None:
     """Return once none of the processes runs any more."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while [pid for pid in pids if is_running(pid)]:
-        assert time.monotonic() < deadline, "a process is left behind"
-        time.sleep(0.05)
+    wait_until(lambda: not [pid for pid in pids if is_running(pid)])
 
 
 def is_running(pid: int) -> bool:
