@@ -16,6 +16,7 @@
     │ ├ PackNotFound
     │ ├ HoldNotFound
     │ ├ RequestNotFound
+    │ ├ ModelNotFound
     │ └ PersonNotFound
     ├ Conflict                the thing is no longer in the state the command needs
     │ ├ IdempotencyConflict
@@ -155,6 +156,12 @@ class RequestNotFound(NotFound):
     """The organization has no such charged request."""
 
     code = "request_not_found"
+
+
+class ModelNotFound(NotFound):
+    """There is no such model."""
+
+    code = "model_not_found"
 
 
 class PersonNotFound(NotFound):

@@ -101,6 +101,7 @@ def test_malformed_usage_is_refused(stocked: Tenant) -> None:
         both = [{"prompt_tokens": 1}, {"completion_tokens": 1}]
         each_refused(stocked, lambda more, charge=charge: charge(usage=Usage(input_tokens=1), **more), both, RequestInvalid)
         each_refused(stocked, lambda raw, charge=charge: charge(5, raw_usage=raw), NO_RAW, RequestInvalid)
+        each_refused(stocked, lambda facts, charge=charge: charge(5, facts=facts), NO_RAW, RequestInvalid)
     each_refused(stocked, lambda _: stocked.debit(prompt_tokens=0, completion_tokens=0), [None], AmountInvalid)
     each_refused(stocked, lambda _: stocked.debit(usage=Usage(input_tokens=MAX_TOKENS, output_tokens=1)), [None], AmountInvalid)
 

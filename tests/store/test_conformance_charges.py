@@ -67,6 +67,16 @@ def test_a_debit_answers_with_its_receipt_and_writes_one_line(tenant: Tenant) ->
     assert tenant.lines() == ["grant 100 PK-1 100 | 100", "debit 30 PK-1 70 | 70"]
 
 
+def test_facts_are_kept_with_a_line_and_are_no_part_of_the_input(tenant: Tenant) -> None:
+    tenant.grant(100)
+    held = tenant.open_hold(10).hold.id
+    first = tenant.settle(held, 5, raw_usage={"total": 5}, facts={"served_by": "a/b"})
+    again = tenant.settle(held, 5, raw_usage={"total": 5}, facts={"served_by": "c/d"})
+    assert (again.replayed, again.amount_tokens) == (True, first.amount_tokens)
+    (line,) = tenant.ledger().items
+    assert msgspec.json.decode(line.entry.detail or "") == {"raw": {"total": 5}, "facts": {"served_by": "a/b"}}
+
+
 def test_a_debit_at_one_to_one_pays_the_prompt_first(tenant: Tenant) -> None:
     for expiry in (10, 20, 30):
         tenant.grant(10, expires_at=at(expiry))

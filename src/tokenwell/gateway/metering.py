@@ -42,8 +42,9 @@ class Metering:
         self._output_limit_tokens = output_limit_tokens
 
     async def complete(self, key: GatewayKey, request: ChatRequest, exchange: Exchange, *, request_id: str) -> None:
-        """Answer a chat completion and charge it. Raises BalanceRefused, StoreError and UpstreamError before anything is sent;
-        nothing is charged then."""
+        """Answer a chat completion and charge it. Raises ModelNotFound, BalanceRefused, StoreError and UpstreamError before
+        anything is sent; nothing is charged then."""
+        self._upstream.check(CHAT_PATH, request.model)
         call = await self._admit(key, request, request_id)
         if request.streams:
             await self._stream(call, request, exchange)
@@ -72,7 +73,7 @@ class Metering:
     async def _plain(self, call: Call, request: ChatRequest, exchange: Exchange) -> None:
         """Answer as a whole. A client that does not wait for it is charged all the same: the provider was asked, and goes on."""
         try:
-            answer = await self._upstream.send("POST", CHAT_PATH, body=request.body, headers=exchange.headers)
+            answer = await self._upstream.send("POST", CHAT_PATH, body=request.body, headers=exchange.headers, model=request.model)
             body = await answer.read()
         except UpstreamError as error:
             await self._fail(call, error)
@@ -130,7 +131,7 @@ class Metering:
         self, call: Call, request: ChatRequest, stream: ChatStream, exchange: Exchange
     ) -> tuple[UpstreamAnswer, bytes | None]:
         """Pass a streamed answer on; return the answer, with its body where it was not streamed after all."""
-        answer = await self._upstream.send("POST", CHAT_PATH, body=request.body, headers=exchange.headers)
+        answer = await self._upstream.send("POST", CHAT_PATH, body=request.body, headers=exchange.headers, model=request.model)
         try:
             if answer.status != 200 or not answer.is_stream:
                 return answer, await answer.read()

@@ -37,10 +37,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request used."""
+    """What a request used. `facts` are kept with its line."""
 
     usage: Usage
     raw_usage: dict[str, Any] | None = None
+    facts: dict[str, Any] | None = None
     estimated: bool = False
 
 
@@ -96,6 +97,7 @@ class Settlements:
         facts: dict[str, Any] = {
             "usage": bill.usage,
             "raw_usage": bill.raw_usage,
+            "facts": bill.facts,
             "estimated": bill.estimated,
             "model": call.model,
             "session": call.session,

@@ -50,6 +50,10 @@ class UpstreamAnswer(Protocol):
 
     status: int
     headers: Headers
+    served_by: str
+    """Who answers, as `provider/model`; empty where only one provider is configured."""
+    drains: bool
+    """Whether it is to be read to its end, for the true usage, although the client has gone."""
 
     @property
     def is_stream(self) -> bool:
@@ -74,10 +78,22 @@ class Upstream(Protocol):
     async def open(self) -> None:
         """Get ready; on the event loop that will use it."""
 
+    def check(self, path: str, model: str) -> None:
+        """Return if a model, as a client names it, can be asked under a path; before anything is held. Raises ModelNotFound."""
+
     async def send(
-        self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[bytes, bytes] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[bytes, bytes] | None = None,
+        model: str | None = None,
     ) -> UpstreamAnswer:
-        """Send a request to a path under the base URL; returns as the answer begins. Raises UpstreamError, UpstreamTimeout."""
+        """Send a request to a path under the base URL; returns as the answer begins. `model` is the model as the client named it.
+
+        Raises UpstreamError, UpstreamTimeout.
+        """
 
     async def close(self) -> None:
         """Close every connection."""
@@ -112,8 +128,17 @@ class HttpUpstream:
             self._trust = await asyncio.to_thread(ssl.create_default_context)
             self._trust.set_alpn_protocols(["http/1.1"])
 
+    def check(self, path: str, model: str) -> None:
+        """Accept every model: the provider judges."""
+
     async def send(
-        self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[bytes, bytes] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[bytes, bytes] | None = None,
+        model: str | None = None,
     ) -> HttpAnswer:
         """Send a request; returns as the answer begins."""
         if self._slots.locked():
@@ -191,9 +216,11 @@ class HttpUpstream:
 class HttpAnswer:
     """An answer over HTTP."""
 
-    __slots__ = ("_connection", "_upstream", "headers", "is_stream", "status")
+    __slots__ = ("_connection", "_upstream", "drains", "headers", "is_stream", "served_by", "status")
 
     def __init__(self, upstream: HttpUpstream, connection: Connection) -> None:
+        self.served_by = ""
+        self.drains = False
         self._upstream = upstream
         self._connection: Connection | None = connection
         self.status = connection.status

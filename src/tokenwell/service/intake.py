@@ -40,7 +40,7 @@ HOLD_TTL = timedelta(minutes=10)
 """How long a hold lasts unless the caller says otherwise."""
 
 RAW_USAGE_LIMIT = 8_192
-"""The largest raw usage kept with a line, in bytes of JSON; a larger one is not kept."""
+"""The largest raw usage kept with a line, in bytes of JSON, and the largest facts; larger ones are not kept."""
 
 _NUMBER = re.compile(r"(?:PK-)?([1-9][0-9]{0,17})", re.IGNORECASE)
 _encode = msgspec.json.Encoder().encode
@@ -170,15 +170,18 @@ class Intake:
         key_id: str | None = None,
         note: str = "",
         raw_usage: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
         estimated: bool = False,
     ) -> Settle:
         """Charge what a held request used: `amount` tokens, else its usage at the model's rate; 0 is allowed.
 
-        Idempotent by the hold. Raises HoldNotFound, HoldAlreadySettled (another usage), HoldAlreadyReleased.
+        `facts` are kept with the line and are no part of the input that a repetition must match. Idempotent by the
+        hold. Raises HoldNotFound, HoldAlreadySettled (another usage), HoldAlreadyReleased.
         """
         charge, given = self._charge(
             amount, usage=usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, model=model, session=session,
-            reason=reason, service_id=service_id, key_id=key_id, note=note, raw_usage=raw_usage, estimated=estimated, least=0,
+            reason=reason, service_id=service_id, key_id=key_id, note=note, raw_usage=raw_usage, facts=facts,
+            estimated=estimated, least=0,
         )  # fmt: skip
         return Settle(
             organization_id=_known(organization_id),
@@ -207,6 +210,7 @@ class Intake:
         key_id: str | None = None,
         note: str = "",
         raw_usage: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
         estimated: bool = False,
         already_used: bool = False,
         key: str | None = None,
@@ -214,11 +218,12 @@ class Intake:
         """Charge a request: `amount` tokens, else its usage at the model's rate (one to one where none is set).
 
         Admitted like a hold, raising AiStopped or BalanceHeld, unless the tokens are `already_used`: then it is always charged,
-        into overage if need be.
+        into overage if need be. `facts` are kept with the line and are no part of the input that a repetition must match.
         """
         charge, given = self._charge(
             amount, usage=usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, model=model, session=session,
-            reason=reason, service_id=service_id, key_id=key_id, note=note, raw_usage=raw_usage, estimated=estimated, least=1,
+            reason=reason, service_id=service_id, key_id=key_id, note=note, raw_usage=raw_usage, facts=facts,
+            estimated=estimated, least=1,
         )  # fmt: skip
         request_id, key_16 = _key(key)
         return Debit(
@@ -266,6 +271,7 @@ class Intake:
         key_id: str | None,
         note: str,
         raw_usage: Mapping[str, Any] | None,
+        facts: Mapping[str, Any] | None,
         estimated: bool,
         least: int,
     ) -> tuple[Charge, tuple[Any, ...]]:
@@ -297,7 +303,7 @@ class Intake:
             reason=None if reason is None else check_label(reason, field="reason"),
             service_id=None if service_id is None else check_label(service_id, field="service_id"),
             key_id=None if key_id is None else check_label(key_id, field="key_id"),
-            detail=_detail_of(usage, rate, raw_usage),
+            detail=_detail_of(usage, rate, raw_usage, facts),
             estimated=bool(estimated),
             note=_check_note(note),
         )
@@ -338,20 +344,30 @@ def _hold_bytes(hold_id: str) -> bytes:
         raise HoldNotFound(hold_id=hold_id) from None
 
 
-def _detail_of(usage: Usage | None, rate: Rate | None, raw_usage: Mapping[str, Any] | None) -> str | None:
-    """Return what is kept with a line as JSON: pools beyond prompt and completion, the rate, the provider's own usage."""
+def _detail_of(
+    usage: Usage | None, rate: Rate | None, raw_usage: Mapping[str, Any] | None, facts: Mapping[str, Any] | None
+) -> str | None:
+    """Return what is kept with a line as JSON: pools beyond prompt and completion, the rate, the provider's own usage, facts."""
     detail: dict[str, Any] = {}
     if usage is not None and (usage.cache_read_tokens or usage.cache_write_tokens or usage.reasoning_tokens):
         detail["usage"] = usage
     if rate is not None:
         detail["rate"] = rate
-    if raw_usage is not None:
-        if not isinstance(raw_usage, Mapping):
-            raise RequestInvalid("raw_usage must be a JSON object", field="raw_usage")
-        try:
-            raw = _encode(raw_usage)
-        except (TypeError, ValueError, RecursionError):
-            raise RequestInvalid("raw_usage must be JSON", field="raw_usage") from None
-        if len(raw) <= RAW_USAGE_LIMIT:
-            detail["raw"] = msgspec.Raw(raw)
+    raw = _json_of(raw_usage, field="raw_usage")
+    if len(raw) <= RAW_USAGE_LIMIT and raw_usage is not None:
+        detail["raw"] = msgspec.Raw(raw)
+    kept = _json_of(facts, field="facts")
+    if len(kept) <= RAW_USAGE_LIMIT and facts:
+        detail["facts"] = msgspec.Raw(kept)
     return _encode(detail).decode() if detail else None
+
+
+def _json_of(given: Mapping[str, Any] | None, *, field: str) -> bytes:
+    if given is None:
+        return b""
+    if not isinstance(given, Mapping):
+        raise RequestInvalid(f"{field} must be a JSON object", field=field)
+    try:
+        return _encode(given)
+    except (TypeError, ValueError, RecursionError):
+        raise RequestInvalid(f"{field} must be JSON", field=field) from None

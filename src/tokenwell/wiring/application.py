@@ -34,8 +34,17 @@ class MissingUpstream:
     async def open(self) -> None:
         """Do nothing."""
 
+    def check(self, path: str, model: str) -> None:
+        """Accept every model."""
+
     async def send(
-        self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[bytes, bytes] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[bytes, bytes] | None = None,
+        model: str | None = None,
     ) -> UpstreamAnswer:
         """Raise UpstreamError."""
         raise UpstreamError("no AI provider is configured: TOKENWELL_UPSTREAM_URL names one")
