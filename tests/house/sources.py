@@ -38,5 +38,6 @@ def texts(*suffixes: str) -> Iterator[tuple[str, str]]:
             if file.is_file() and file.suffix in suffixes and not {"vendor", "__pycache__"} & set(path.parts):
                 yield str(path), file.read_text(encoding="utf-8")
     for file in sorted(ROOT.glob("*")):
-        if file.is_file() and (file.suffix in suffixes or file.name in ("Makefile", ".gitignore")):
+        is_ours = file.is_file() and file.name != ".git"  # in a worktree that is a file, about this machine
+        if is_ours and (file.suffix in suffixes or file.name in ("Makefile", ".gitignore")):
             yield file.name, file.read_text(encoding="utf-8")
