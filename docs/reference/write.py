@@ -13,7 +13,7 @@ from tokenwell import cli, errors, observability
 from tokenwell.cli.terminal import EXIT_CODES, FAILED
 from tokenwell.config import describe
 from tokenwell.gateway import metrics as gateway_metrics
-from tokenwell.gateway import openai
+from tokenwell.gateway.telling import how_to_tell
 
 HERE = Path(__file__).parent
 NOTICE = "<!-- Written by `make reference` from the code; do not edit. -->\n"
@@ -47,7 +47,7 @@ def errors_page() -> str:
     """Return the page of the errors."""
     rows = []
     for error in error_classes():
-        status = openai.told(error())[0]
+        status = how_to_tell(error()).status
         retry = "yes" if error.retryable else "with the same key" if error is errors.CommitUnknown else "no"
         code = EXIT_CODES.get(error.category, FAILED)
         rows.append((f"{error.__name__}", f"`{error.code}`", error().message, retry, str(status), str(code)))

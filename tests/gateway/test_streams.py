@@ -8,7 +8,8 @@ from tests.gateway.upstreams import DONE, USAGE, chunk
 from tokenwell.core.usage import Usage
 from tokenwell.errors import UpstreamError
 from tokenwell.gateway import streams
-from tokenwell.gateway.streams import ChatStream, EventCutter, data_of
+from tokenwell.gateway.chat import ChatStream
+from tokenwell.gateway.streams import EventCutter, data_of
 
 USED = Usage(input_tokens=12, output_tokens=3)
 WORDS = [chunk("Gut"), chunk("en"), b": keep alive\n\n", chunk(' "usage": {1} 你好'), chunk("[DONE]", usage=None)]

@@ -10,7 +10,7 @@ import pytest
 from tests.house.sources import ROOT
 from tokenwell import errors
 from tokenwell.cli.terminal import EXIT_CODES, FAILED
-from tokenwell.gateway import openai
+from tokenwell.gateway.telling import how_to_tell
 
 TREE = re.findall(r"^    ([ │├└]*)(\w+)(?: .*?)?( \*)?$", (errors.__doc__ or "").partition("* retryable")[0], re.MULTILINE)
 
@@ -43,7 +43,7 @@ def test_codes_differ() -> None:
 @pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
 def test_every_error_has_a_message_a_status_and_an_exit_code(error: type[errors.TokenwellError]) -> None:
     assert error().message.endswith(".")
-    assert 400 <= openai.told(error())[0] < 600
+    assert 400 <= how_to_tell(error()).status < 600
     assert EXIT_CODES.get(error.category, FAILED) in {1, 2, 3, 4, 5, 6}
     assert f"| {error.__name__} | `{error.code}` |" in (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
 

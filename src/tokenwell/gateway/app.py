@@ -12,9 +12,12 @@ import structlog
 from tokenwell.config import Settings
 from tokenwell.core.identifiers import LABEL_LIMIT
 from tokenwell.errors import BalanceRefused, CredentialsInvalid, NotFound, RequestInvalid, TokenwellError
-from tokenwell.gateway import openai
+from tokenwell.gateway.asking import Labels
+from tokenwell.gateway.chat import CHAT
+from tokenwell.gateway.dialects import Dialect
 from tokenwell.gateway.exchange import BodyTooLarge, ClientGone, Exchange, Message, Receive, Send
 from tokenwell.gateway.metering import Metering
+from tokenwell.gateway.openai import OPENAI
 from tokenwell.gateway.receipts import REQUEST_ID, refusal_headers
 from tokenwell.gateway.settlement import Settlements
 from tokenwell.gateway.upstream import Upstream
@@ -22,7 +25,9 @@ from tokenwell.service.keys import GatewayKey, Keys
 from tokenwell.service.meter import Meter
 from tokenwell.service.ports import new_id
 
-CHAT_PATH = "/v1/chat/completions"
+DIALECTS: dict[str, Dialect] = {"/v1" + dialect.path: dialect for dialect in (CHAT,)}
+"""What is metered, by its address."""
+
 MODELS_PATH = "/v1/models"
 
 _MODEL = re.compile(r"(?!\.+(?:/|$))[\w@~:+.-]+(?:/(?!\.+(?:/|$))[\w@~:+.-]+)*")
@@ -83,50 +88,44 @@ class Gateway:
 
     async def _answer(self, exchange: Exchange) -> None:
         request_id = new_id("req")
+        dialect = DIALECTS.get(exchange.path)
+        telling = OPENAI if dialect is None else dialect.telling
         try:
-            await self._route(exchange, request_id)
+            await (self._route(exchange, request_id) if dialect is None else self._meter(dialect, exchange, request_id))
             return
         except TokenwellError as error:
-            status, headers, body = openai.told(error)
+            status, headers, body = telling.told(error)
             if isinstance(error, BalanceRefused):
                 headers += refusal_headers(error)
+        except Unspeakable as refusal:
+            status, headers, body = telling.told_plainly(refusal.status, refusal.message)
+            headers += refusal.headers
         except BodyTooLarge:
-            status, headers, body = openai.told_plainly(413, f"The body may be at most {self._body_limit_bytes:,} bytes.")
+            status, headers, body = telling.told_plainly(413, f"The body may be at most {self._body_limit_bytes:,} bytes.")
         except ClientGone:
             return
         except Exception:
             log.exception("gateway_failed", request_id=request_id)
-            status, headers, body = openai.told_plainly(500, "The gateway failed; its log says why.")
+            status, headers, body = telling.told_plainly(500, "The gateway failed; its log says why.")
         if exchange.started:
             raise ConnectionAbortedError("the answer had begun")
         await exchange.answer(status, [*headers, (REQUEST_ID, request_id.encode())], body)
 
     async def _route(self, exchange: Exchange, request_id: str) -> None:
         path = exchange.path
-        if path == CHAT_PATH:
-            method, handle = "POST", self._chat
-        elif path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
-            method, handle = "GET", self._models
+        if path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
+            _allow(exchange, "GET")
+            await self._models(exchange, request_id)
         else:
-            await exchange.answer(*openai.told_plainly(404, f"There is nothing at {path}."))
-            return
-        if exchange.method != method:
-            status, headers, body = openai.told_plainly(405, f"Only {method} is understood here.")
-            await exchange.answer(status, [*headers, (b"allow", method.encode())], body)
-            return
-        await handle(exchange, request_id)
+            raise Unspeakable(404, f"There is nothing at {path}.")
 
-    async def _chat(self, exchange: Exchange, request_id: str) -> None:
+    async def _meter(self, dialect: Dialect, exchange: Exchange, request_id: str) -> None:
+        _allow(exchange, "POST")
         key = await self._authenticate(exchange)
-        refusal = _unreadable(exchange.headers)
-        if refusal:
-            await exchange.answer(*openai.told_plainly(415, refusal))
-            return
+        _require_readable(exchange.headers)
         body = await exchange.read(self._body_limit_bytes)
-        request = openai.parse_chat(
-            body, session=_label(exchange, b"x-tokenwell-session"), reason=_label(exchange, b"x-tokenwell-reason")
-        )
-        await self._metering.complete(key, request, exchange, request_id=request_id)
+        labels = Labels(_label(exchange, b"x-tokenwell-session"), _label(exchange, b"x-tokenwell-reason"))
+        await self._metering.answer(key, dialect, dialect.parse(body, labels), exchange, request_id=request_id)
 
     async def _models(self, exchange: Exchange, request_id: str) -> None:
         await self._authenticate(exchange)
@@ -139,7 +138,7 @@ class Gateway:
         if exchange.query:
             path += "?" + quote(exchange.query, safe="=&%+,:~")
         answer = await self._upstream.send("GET", path, headers=exchange.headers)
-        status, headers, body = openai.told_upstream(answer.status, answer.headers, await answer.read())
+        status, headers, body = OPENAI.told_upstream(answer.status, answer.headers, await answer.read())
         await exchange.answer(status, [*headers, (REQUEST_ID, request_id.encode())], body)
 
     async def _authenticate(self, exchange: Exchange) -> GatewayKey:
@@ -150,13 +149,27 @@ class Gateway:
         return key if key is not None else await asyncio.to_thread(self._keys.authenticate, secret)
 
 
-def _unreadable(headers: dict[bytes, bytes]) -> str | None:
-    """Return why a body of these headers is not read, None if it is."""
+class Unspeakable(Exception):
+    """A request that HTTP itself refuses, with the status and headers that say so."""
+
+    def __init__(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.headers = headers
+
+
+def _allow(exchange: Exchange, method: str) -> None:
+    if exchange.method != method:
+        raise Unspeakable(405, f"Only {method} is understood here.", (b"allow", method.encode()))
+
+
+def _require_readable(headers: dict[bytes, bytes]) -> None:
+    """Raise Unspeakable unless a body of these headers can be read."""
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
-        return "Send JSON, with Content-Type: application/json."
+        raise Unspeakable(415, "Send JSON, with Content-Type: application/json.")
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        return "Send the body uncompressed."
-    return None
+        raise Unspeakable(415, "Send the body uncompressed.")
 
 
 def _label(exchange: Exchange, name: bytes) -> str | None:

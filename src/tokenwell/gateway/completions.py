@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
 import msgspec
 
 from tokenwell.core.amounts import MAX_CHARGE_TOKENS
 from tokenwell.core.usage import Usage
+from tokenwell.gateway.dialects import Reported
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_CHARGE_TOKENS)]
 _NONE = msgspec.Raw()
-
-
-class Reported(NamedTuple):
-    """The usage a provider reported: in pools that do not overlap, and as it came."""
-
-    usage: Usage
-    raw: dict[str, Any]
 
 
 class Completion(msgspec.Struct):

@@ -1,11 +1,11 @@
-"""Streams: a streamed completion on its way through. Cuts server-sent events without changing a byte of them."""
+"""Streams: a streamed answer on its way through. Cuts server-sent events without changing a byte of them."""
 
 from __future__ import annotations
 
 import re
 
 from tokenwell.errors import UpstreamError
-from tokenwell.gateway.completions import Reported, parse_completion
+from tokenwell.gateway.dialects import Reported
 
 EVENT_LIMIT_BYTES = 32 * 2**20
 """The largest single event that is taken from a provider."""
@@ -15,7 +15,6 @@ _COUNT_EVERY_BYTES = 65_536
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 _EVENT_END = re.compile(_LINE_END + rb"{2}")
 _LINES = re.compile(_LINE_END)
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
 class EventCutter:
@@ -55,22 +54,21 @@ def data_of(event: bytes) -> bytes:
     return b"\n".join(line[5:].removeprefix(b" ") for line in lines)
 
 
-class ChatStream:
-    """Reads a streamed chat completion as it passes.
+class EventStream:
+    """Reads a streamed answer as it passes. What a dialect adds: `_border`, `_look` and `_said`."""
 
-    `feed` gives what may go on to the client at once. The closing `[DONE]` is kept back as `closing`, so that a receipt can be put
-    before it; with `hides_usage` the chunk that only reports the usage is taken out.
-    """
+    __slots__ = ("_counted_bytes", "_cutter", "_pieces", "_uncounted", "_uncounted_bytes", "closing")
 
-    __slots__ = ("_counted_bytes", "_cutter", "_hides_usage", "_pieces", "_uncounted", "_uncounted_bytes", "closing", "reported")
-
-    def __init__(self, *, hides_usage: bool) -> None:
-        self.reported: Reported | None = None
+    def __init__(self) -> None:
         self.closing = b""
-        self._hides_usage = hides_usage
         self._cutter = EventCutter()
         self._uncounted: list[bytes] = []
         self._uncounted_bytes = self._counted_bytes = self._pieces = 0
+
+    @property
+    def reported(self) -> Reported | None:
+        """The usage that has been reported so far."""
+        raise NotImplementedError
 
     def feed(self, data: bytes) -> bytes:
         """Take what came from the provider and return what goes on. Raises UpstreamError if an event has no end."""
@@ -80,7 +78,7 @@ class ChatStream:
             begun, data = (data[:end], data[end:]) if end > 1 else (data, b"")
             passing = self._sift(begun)
         if data and not self.closing and self._cutter.is_between_events:
-            end = _end_of_plain(data)
+            end = self._end_of_plain(data)
             passing += data[:end]
             data = data[end:]
         if data:
@@ -101,44 +99,45 @@ class ChatStream:
         self._count()
         return self._counted_bytes, self._pieces
 
+    def _border(self, data: bytes) -> int:
+        """Return up to where nothing in `data` can matter, at a glance."""
+        raise NotImplementedError
+
+    def _look(self, event: bytes) -> bool:
+        """Look at an event that may matter; return whether it goes on. The last one is kept in `closing` instead."""
+        raise NotImplementedError
+
+    def _said(self, data: bytes) -> int:
+        """Return how many bytes the model said in the data of an event."""
+        raise NotImplementedError
+
     def _sift(self, data: bytes) -> bytes:
         """Look at every event that `data` completes and return those that go on."""
         return b"".join([event for event in self._cutter.feed(data) if self._passes(event)])
 
     def _passes(self, event: bytes) -> bool:
-        if self.closing or (b"[DONE]" in event and data_of(event).startswith(b"[DONE]")):
+        if self.closing:
             self.closing += event
             return False
         # Data over several lines may be broken within what is looked for.
-        if not _USAGE.search(event) and event.count(b"data:") < 2:
-            return True
-        chunk = parse_completion(data_of(event))
-        reported = chunk.reported() if chunk is not None else None
-        if chunk is None or reported is None:
-            return True
-        self.reported = reported
-        return chunk.has_choices or not self._hides_usage
+        return (self._border(event) == len(event) and event.count(b"data:") < 2) or self._look(event)
+
+    def _end_of_plain(self, data: bytes) -> int:
+        """Return up to where `data` is nothing but whole events, in lines of the plain kind, of which none matters here.
+
+        That is all of it but for the end of a stream, and found out at a glance: most events are never looked at one by one.
+        """
+        if b"\r" in data:
+            return 0
+        end = data.rfind(b"\n\n", 0, self._border(data)) + 2
+        return end if end > 1 and data.count(b"data:", 0, end) <= data.count(b"\n\n", 0, end) else 0
 
     def _count(self) -> None:
         """Count the text that has passed. Done seldom: where the provider reports the usage in time, it is never needed."""
         for line in _LINES.split(b"".join(self._uncounted)):
-            chunk = parse_completion(line[5:]) if line.startswith(b"data:") else None
-            said = chunk.text_bytes() if chunk is not None else 0
-            self._counted_bytes += said
-            self._pieces += said > 0
+            if line.startswith(b"data:"):
+                said = self._said(line[5:])
+                self._counted_bytes += said
+                self._pieces += said > 0
         self._uncounted.clear()
         self._uncounted_bytes = 0
-
-
-def _end_of_plain(data: bytes) -> int:
-    """Return up to where `data` is nothing but whole one-line events of which none matters here.
-
-    That is all of it but for the end of a stream, and found out at a glance: most events are never looked at one by one.
-    """
-    if b"\r" in data:
-        return 0
-    done = data.find(b"[DONE]")
-    usage = _USAGE.search(data, 0, done if done >= 0 else len(data))
-    border = usage.start() if usage else done if done >= 0 else len(data)
-    end = data.rfind(b"\n\n", 0, border) + 2
-    return end if end > 1 and data.count(b"\n", 0, end) == 2 * data.count(b"\n\n", 0, end) else 0

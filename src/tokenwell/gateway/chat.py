@@ -1,0 +1,153 @@
+"""Chat completions, and the completions that came before them, as OpenAI and most other providers have them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from tokenwell.errors import RequestInvalid
+from tokenwell.gateway.asking import (
+    NOTHING,
+    UNLABELLED,
+    AiRequest,
+    BodyReader,
+    Choices,
+    Labels,
+    Limit,
+    Metadata,
+    named_model,
+    prompt_of,
+    reason_of,
+    session_of,
+)
+from tokenwell.gateway.completions import Completion, parse_completion
+from tokenwell.gateway.dialects import Reported
+from tokenwell.gateway.openai import OPENAI
+from tokenwell.gateway.streams import EventStream, data_of
+
+
+class _Body(msgspec.Struct):
+    """The fields of a request that matter here; the provider judges the rest."""
+
+    model: str
+    messages: msgspec.Raw
+    stream: bool | None = None
+    stream_options: msgspec.Raw = NOTHING
+    n: Choices | None = None
+    max_completion_tokens: Limit | None = None
+    max_tokens: Limit | None = None
+    tools: msgspec.Raw = NOTHING
+    functions: msgspec.Raw = NOTHING
+    response_format: msgspec.Raw = NOTHING
+    metadata: Metadata | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+_decode_body = msgspec.json.Decoder(_Body).decode
+_decode_options = msgspec.json.Decoder(_StreamOptions | None).decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_reader = BodyReader("model", "messages", "stream", "stream_options", "n", "max_completion_tokens", "max_tokens")
+
+
+class ChatDialect:
+    """POST /chat/completions."""
+
+    path = "/chat/completions"
+    telling = OPENAI
+
+    def parse(self, body: bytes, labels: Labels = UNLABELLED) -> AiRequest:
+        """Return what a body asks for. The labels given go before the body's own. Raises RequestInvalid."""
+        asked = _reader.read(body, _decode_body)
+        if not bytes(asked.messages).startswith(b"["):
+            raise RequestInvalid("messages: must be an array", field="messages")
+        streams = bool(asked.stream)
+        hides_usage = streams and not asks_usage(asked.stream_options)
+        return AiRequest(
+            body=ask_usage(body, asked.stream_options) if hides_usage else body,
+            model=named_model(asked.model),
+            prompt=prompt_of(asked.messages, asked.tools, asked.functions, asked.response_format),
+            output_limit_tokens=asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens,
+            choices=asked.n or 1,
+            streams=streams,
+            hides_usage=hides_usage,
+            session=session_of(labels, asked.metadata, asked.user, asked.safety_identifier),
+            reason=reason_of(labels, asked.metadata),
+        )
+
+    def read(self, body: bytes) -> Completion | None:
+        """Return a completion, None if it is none."""
+        return parse_completion(body)
+
+    def stream(self, request: AiRequest) -> ChatStream:
+        """Return what reads the streamed completion."""
+        return ChatStream(hides_usage=request.hides_usage)
+
+
+CHAT = ChatDialect()
+
+
+def asks_usage(options: msgspec.Raw) -> bool:
+    """Return whether these `stream_options` ask for the usage. Raises RequestInvalid where they are none."""
+    if options is NOTHING:
+        return False
+    try:
+        asked = _decode_options(options)
+    except msgspec.ValidationError:
+        raise RequestInvalid("stream_options: must be an object", field="stream_options") from None
+    return asked is not None and bool(asked.include_usage)
+
+
+def ask_usage(body: bytes, options: msgspec.Raw) -> bytes:
+    """Return the body with `stream_options.include_usage` set; every other value keeps its bytes."""
+    if options is NOTHING:
+        brace = body.index(b"{") + 1
+        return body[:brace] + b'"stream_options":{"include_usage":true},' + body[brace:]
+    members = _decode_members(body)
+    inner: dict[str, Any] = _decode_members(options) if bytes(options) != b"null" else {}
+    inner["include_usage"] = True
+    members["stream_options"] = msgspec.Raw(msgspec.json.encode(inner))
+    return msgspec.json.encode(members)
+
+
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+
+
+class ChatStream(EventStream):
+    """Reads a streamed chat completion as it passes. It ends with `[DONE]`; with `hides_usage` the chunk that only reports the
+    usage is taken out."""
+
+    __slots__ = ("_hides_usage", "reported")
+
+    reported: Reported | None
+
+    def __init__(self, *, hides_usage: bool) -> None:
+        super().__init__()
+        self.reported = None
+        self._hides_usage = hides_usage
+
+    def _border(self, data: bytes) -> int:
+        done = data.find(b"[DONE]")
+        usage = _USAGE.search(data, 0, done if done >= 0 else len(data))
+        return usage.start() if usage else done if done >= 0 else len(data)
+
+    def _look(self, event: bytes) -> bool:
+        if b"[DONE]" in event and data_of(event).startswith(b"[DONE]"):
+            self.closing = event
+            return False
+        chunk = parse_completion(data_of(event))
+        reported = chunk.reported() if chunk is not None else None
+        if chunk is None or reported is None:
+            return True
+        self.reported = reported
+        return chunk.has_choices or not self._hides_usage
+
+    def _said(self, data: bytes) -> int:
+        chunk = parse_completion(data)
+        return chunk.text_bytes() if chunk is not None else 0

@@ -1,0 +1,71 @@
+"""Dialects: what metering must know of a provider's language, in one small object for each kind of call."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from tokenwell.core.usage import Usage
+from tokenwell.gateway.asking import AiRequest, Labels
+from tokenwell.gateway.telling import Telling
+
+
+class Reported(NamedTuple):
+    """The usage a provider reported: in pools that do not overlap, and as it came."""
+
+    usage: Usage
+    raw: dict[str, Any]
+
+
+class Answer(Protocol):
+    """A whole answer, as far as it matters for the charge."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is an error told in place of an answer."""
+
+    def reported(self) -> Reported | None:
+        """Return the usage it reports, None where there is none that makes sense."""
+
+    def text_bytes(self) -> int:
+        """Return how many bytes the model said in it."""
+
+
+class Stream(Protocol):
+    """A streamed answer on its way through. `closing` is its last event, kept back so that a receipt can be put before it; once
+    there is one, nothing else goes on."""
+
+    closing: bytes
+
+    @property
+    def reported(self) -> Reported | None:
+        """The usage that has been reported so far, the latest where there were several."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what came from the provider and return what goes on at once. Raises UpstreamError if an event has no end."""
+
+    def end(self) -> bytes:
+        """Return what goes on when the provider has ended without the empty line that ends its last event."""
+
+    def spoken(self) -> tuple[int, int]:
+        """Return how much of the answer has passed: its bytes of text, and the pieces they came in."""
+
+
+class Dialect(Protocol):
+    """A kind of call: where it goes, what it asks for, and how its answers are read."""
+
+    @property
+    def path(self) -> str:
+        """Where it is sent, under the provider's base URL."""
+
+    @property
+    def telling(self) -> Telling:
+        """How errors are told."""
+
+    def parse(self, body: bytes, labels: Labels) -> AiRequest:
+        """Return what a body asks for. The labels given go before the body's own. Raises RequestInvalid."""
+
+    def read(self, body: bytes) -> Answer | None:
+        """Return a whole answer, None if it is none."""
+
+    def stream(self, request: AiRequest) -> Stream:
+        """Return what reads the streamed answer to a request."""

@@ -1,0 +1,155 @@
+"""Forwarding: one admitted call, sent on to the provider, its answer passed back and charged."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from tokenwell.core.usage import Usage
+from tokenwell.errors import UpstreamError
+from tokenwell.gateway.asking import AiRequest
+from tokenwell.gateway.counting import spoken_tokens
+from tokenwell.gateway.dialects import Dialect, Reported, Stream
+from tokenwell.gateway.exchange import ClientGone, Exchange
+from tokenwell.gateway.metrics import ABANDONED, UPSTREAM_ERRORS
+from tokenwell.gateway.receipts import REQUEST_ID, comment_of, headers_of
+from tokenwell.gateway.settlement import Bill, Call, Settlements
+from tokenwell.gateway.upstream import Upstream, UpstreamAnswer
+
+log = structlog.get_logger("tokenwell.gateway")
+
+
+class Forwarding:
+    """One call on its way. `run` it once."""
+
+    __slots__ = ("_call", "_dialect", "_exchange", "_request", "_settlements", "_upstream")
+
+    def __init__(
+        self,
+        call: Call,
+        dialect: Dialect,
+        request: AiRequest,
+        exchange: Exchange,
+        *,
+        upstream: Upstream,
+        settlements: Settlements,
+    ) -> None:
+        self._call = call
+        self._dialect = dialect
+        self._request = request
+        self._exchange = exchange
+        self._upstream = upstream
+        self._settlements = settlements
+
+    async def run(self) -> None:
+        """Answer the call and settle its hold. Raises UpstreamError before anything is sent; the hold is released then."""
+        await (self._stream() if self._request.streams else self._plain())
+
+    async def _ask(self) -> UpstreamAnswer:
+        request = self._request
+        return await self._upstream.send(
+            "POST", self._dialect.path, body=request.body, headers=self._exchange.headers, model=request.model
+        )
+
+    async def _plain(self) -> None:
+        """Answer as a whole. A client that does not wait for it is charged all the same: the provider was asked, and goes on."""
+        try:
+            answer = await self._ask()
+            body = await answer.read()
+        except UpstreamError as error:
+            await self._fail(error)
+            raise
+        except asyncio.CancelledError:
+            self._settlements.settle_later(self._call, self._bill_of(None))
+            raise
+        await self._deliver(answer, body)
+
+    async def _deliver(self, answer: UpstreamAnswer, body: bytes) -> None:
+        whole = self._dialect.read(body) if answer.status == 200 else None
+        if whole is None or whole.has_failed:
+            await self._fail(UpstreamError(status=answer.status))
+            status, headers, body = self._dialect.telling.told_upstream(answer.status, answer.headers, body)
+            await self._exchange.answer(status, [*headers, (REQUEST_ID, self._call.request_id.encode())], body)
+            return
+        reported = whole.reported()
+        bill = self._bill_of(reported, 0 if reported else whole.text_bytes())
+        receipt = await self._settlements.settle(self._call, bill)
+        await self._exchange.answer(200, answer.headers + headers_of(receipt, self._call.request_id), body)
+
+    async def _stream(self) -> None:
+        """Answer piece by piece. A client that goes away stops the provider, and is charged what was said until then."""
+        stream = self._dialect.stream(self._request)
+        answer: UpstreamAnswer | None = None
+        body: bytes | None = None
+        failure = b""
+        try:
+            async with self._exchange.until_gone():
+                answer, body = await self._converse(stream)
+        except UpstreamError as error:
+            if not self._exchange.started:
+                await self._fail(error)
+                raise
+            UPSTREAM_ERRORS.labels(error.code).inc()
+            failure = self._dialect.telling.error_event(error)
+        except ClientGone:
+            ABANDONED.inc()
+            await self._settlements.settle(self._call, self._bill_of_stream(stream))
+            return
+        except asyncio.CancelledError:
+            self._settlements.settle_later(self._call, self._bill_of_stream(stream))
+            raise
+        if answer is not None and body is not None:
+            await self._deliver(answer, body)
+            return
+        try:
+            receipt = await self._settlements.settle(self._call, self._bill_of_stream(stream))
+            await self._exchange.finish(comment_of(receipt, self._call.request_id) + (failure or stream.closing))
+        finally:
+            if answer is not None:
+                await answer.finish()
+
+    async def _converse(self, stream: Stream) -> tuple[UpstreamAnswer, bytes | None]:
+        """Pass a streamed answer on; return the answer, with its body where it was not streamed after all."""
+        answer = await self._ask()
+        try:
+            if answer.status != 200 or not answer.is_stream:
+                return answer, await answer.read()
+            await self._relay(answer, stream)
+        except BaseException:
+            # Nobody reads on, so the provider need not go on either.
+            answer.close()
+            raise
+        return answer, None
+
+    async def _relay(self, answer: UpstreamAnswer, stream: Stream) -> None:
+        """Pass a stream on up to its end. The answer begins with the first piece: until then an error is told by its status."""
+        exchange = self._exchange
+        ended = False
+        while not ended and not stream.closing:
+            data = await answer.read_some()
+            ended = not data
+            passing = stream.end() if ended else stream.feed(data)
+            if passing or stream.closing:
+                if not exchange.started:
+                    await exchange.start(200, [*answer.headers, (REQUEST_ID, self._call.request_id.encode())])
+                if passing:
+                    await exchange.write(passing)
+        if not exchange.started:
+            raise UpstreamError("the AI provider answered with an empty stream")
+
+    async def _fail(self, error: UpstreamError) -> None:
+        UPSTREAM_ERRORS.labels(error.code).inc()
+        log.info("upstream_failed", request_id=self._call.request_id, code=error.code, **error.details)
+        await self._settlements.release(self._call)
+
+    def _bill_of(self, reported: Reported | None, text_bytes: int = 0, pieces: int = 0) -> Bill:
+        """Return what to charge: what the provider reported, else a count of our own, which is never zero."""
+        if reported is not None:
+            return Bill(usage=reported.usage, raw_usage=reported.raw)
+        counted = Usage(input_tokens=self._request.prompt.charged_tokens, output_tokens=spoken_tokens(text_bytes, pieces))
+        return Bill(usage=counted, estimated=True)
+
+    def _bill_of_stream(self, stream: Stream) -> Bill:
+        reported = stream.reported
+        return self._bill_of(reported) if reported else self._bill_of(None, *stream.spoken())
