@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tokenwell.service.browsing import Browsing
+from tokenwell.service.indexing import Indexing
 from tokenwell.service.keys import Keys
 from tokenwell.service.meter import Meter
 from tokenwell.service.people import People
@@ -14,6 +16,7 @@ class Suite:
         self.meter = meter
         self.people = people or People(meter.engine, meter.clock)
         self.keys = Keys(meter.engine, meter.clock)
+        self.browsing = Browsing(meter, Indexing(meter.engine))
 
     def close(self) -> None:
         """Close what the suite opened."""

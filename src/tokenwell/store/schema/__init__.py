@@ -7,6 +7,7 @@ Instants are microseconds since 1970-01-01 UTC.
 from __future__ import annotations
 
 from tokenwell.store.schema.access import gateway_key, membership, person, session, sign_in_failure
+from tokenwell.store.schema.browsing import journal_mark, ledger_block, session_summary
 from tokenwell.store.schema.columns import metadata
 from tokenwell.store.schema.happenings import act, event
 from tokenwell.store.schema.ledger import account, entry, hold, organization, pack, rate, rollup
@@ -18,6 +19,8 @@ __all__ = [
     "event",
     "gateway_key",
     "hold",
+    "journal_mark",
+    "ledger_block",
     "membership",
     "metadata",
     "organization",
@@ -26,5 +29,6 @@ __all__ = [
     "rate",
     "rollup",
     "session",
+    "session_summary",
     "sign_in_failure",
 ]
