@@ -23,8 +23,16 @@ PROVIDERS = {"OPENAI_API_KEY": "https://api.openai.com/v1", "ANTHROPIC_API_KEY":
 
 _URL = r"\A(?:https?://[^\s/?#]+[^\s?#]*)?\Z"
 _DATABASE = r"\A(?:sqlite|postgres(?:ql)?)://"
-_PATTERNS = {_URL: "an http or https address", _DATABASE: "sqlite:///file.db or postgresql://…", r"\S": "a name or an address"}
+_LONG_WORDS = r"\A(?:\S{32,}(?:\s+\S{32,})*)?\Z"
+_PATTERNS = {
+    _LONG_WORDS: "keys of at least 32 characters, apart by spaces",
+    _URL: "an http or https address",
+    _DATABASE: "sqlite:///file.db or postgresql://…",
+    r"\S": "a name or an address",
+}
 _MOST_TOKENS = 10**16
+_SECRETS = ("upstream_api_key", "secret_key", "smtp_password")
+_FILES = {"upstream_api_key": "upstream_api_key_file", "smtp_password": "smtp_password_file"}
 
 
 def _about(
@@ -81,6 +89,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, _about("How many writes may wait in one process; more are refused as busy.", 1, 10**6, "writes")
     ] = 10_000
     batch_limit: Annotated[int, _about("How many writes are committed in one transaction at most.", 1, 10_000, "writes")] = 256
+    secret_key: Annotated[
+        str,
+        _about(
+            "What stored secrets are sealed with: at least 32 characters that nobody can guess. Several, apart by spaces: the "
+            "first seals, all open. Empty: a key file beside the database, made at first use.",
+            pattern=_LONG_WORDS,
+        ),
+    ] = ""
+    secret_key_file: Annotated[
+        str, _about("The file that holds the secret key, where `secret_key` is empty. Empty: `tokenwell.key` beside the database.")
+    ] = ""
+    smtp_host: Annotated[str, _about("The mail server that e-mails are sent through. Empty: no e-mail is sent.")] = ""
+    smtp_port: Annotated[int, _about("The mail server's port.", 1, 65_535)] = 587
+    smtp_security: Annotated[
+        Literal["starttls", "tls", "none"],
+        _about("How the way to the mail server is secured: `starttls` (port 587), `tls` (port 465), `none` on a trusted network."),
+    ] = "starttls"
+    smtp_username: Annotated[str, _about("The account at the mail server. Empty: none is needed.")] = ""
+    smtp_password: Annotated[str, _about("The password at the mail server. A file is the better place for it.")] = ""
+    smtp_password_file: Annotated[str, _about("A file that holds the password at the mail server on one line.")] = ""
+    smtp_ca_file: Annotated[
+        str, _about("The certificates that the mail server's own is checked against. Empty: those of the system.")
+    ] = ""
+    mail_from: Annotated[
+        str, _about("The sender of e-mails, such as `Tokenwell <ai@example.com>`. Empty: tokenwell@ and the public address's host.")
+    ] = ""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _about("The least severe events that are logged.")] = "info"
     log_format: Annotated[Literal["json", "console"], _about("One JSON object a line, or lines for people.")] = "json"
 
@@ -91,7 +125,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Show every setting but what is secret in it, so that it can be logged."""
         values = msgspec.structs.asdict(self)
-        values["upstream_api_key"] = "…" if self.upstream_api_key else ""
+        values |= {name: "…" for name in _SECRETS if values[name]}
         values["database_url"] = re.sub(r"(?<=:)[^:@/]*(?=@)", "…", self.database_url)
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
@@ -123,8 +157,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         values: dict[str, Any] = {name: text for name, text in texts.items() if text} | given
         values = {name: _convert(name, value) for name, value in values.items()}
         values.setdefault("secure_cookies", values.get("public_url", "").startswith("https://"))
-        if not values.get("upstream_api_key") and values.get("upstream_api_key_file"):
-            values["upstream_api_key"] = _read_key(values["upstream_api_key_file"])
+        for name, file in _FILES.items():
+            if not values.get(name) and values.get(file):
+                values[name] = _read_word(file, values[file])
         return cls(**(values if values.get("upstream_url") else values | _provider_in(environ)))
 
     def to_env(self) -> dict[str, str]:
@@ -191,13 +226,13 @@ def _provider_in(environ: Mapping[str, str]) -> dict[str, str]:
     return {}
 
 
-def _read_key(path: str) -> str:
+def _read_word(name: str, path: str) -> str:
     try:
         words = Path(path).read_text(encoding="ascii").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise _invalid("upstream_api_key_file", f"cannot be read ({type(error).__name__})") from None
+        raise _invalid(name, f"cannot be read ({type(error).__name__})") from None
     if len(words) != 1:
-        raise _invalid("upstream_api_key_file", "must hold one key on one line")
+        raise _invalid(name, "must hold one key on one line")
     return words[0]
 
 

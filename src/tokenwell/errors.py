@@ -32,7 +32,8 @@
     ├ StoreError              the database
     │ ├ StoreBusy             *
     │ ├ StoreUnavailable      *
-    │ └ CommitUnknown
+    │ ├ CommitUnknown
+    │ └ SealBroken
     └ UpstreamError           the AI provider
       ├ UpstreamTimeout
       ├ UpstreamRejected
@@ -264,6 +265,12 @@ class CommitUnknown(StoreError):
     """The connection was lost during commit; repeat with the same idempotency key to learn the outcome."""
 
     code = "commit_unknown"
+
+
+class SealBroken(StoreError):
+    """What is sealed cannot be opened: the secret key is not the one it was sealed with."""
+
+    code = "seal_broken"
 
 
 class UpstreamError(TokenwellError):

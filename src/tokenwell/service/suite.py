@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import secrets
+
 from tokenwell.service.browsing import Browsing
 from tokenwell.service.indexing import Indexing
 from tokenwell.service.keys import Keys
 from tokenwell.service.meter import Meter
 from tokenwell.service.people import People
+from tokenwell.service.post import Mailer, Post
+from tokenwell.service.sealing import Sealer
+
+
+def _passing_key() -> tuple[str, ...]:
+    """Return a key that nothing outlives: for a suite that was given none."""
+    return (secrets.token_urlsafe(48),)
 
 
 class Suite:
     """The meter and the services around it. It closes what it opened; the meter is closed by who opened that."""
 
-    def __init__(self, meter: Meter, *, people: People | None = None) -> None:
+    def __init__(
+        self, meter: Meter, *, people: People | None = None, sealer: Sealer | None = None, mailer: Mailer | None = None
+    ) -> None:
         self.meter = meter
+        self.sealer = sealer or Sealer(_passing_key)
+        self.mailer = mailer or Post(self.sealer, meter.clock, is_ready=False)
         self.people = people or People(meter.engine, meter.clock)
         self.keys = Keys(meter.engine, meter.clock)
         self.browsing = Browsing(meter, Indexing(meter.engine))

@@ -19,6 +19,8 @@ from tokenwell.service.keys import Keys
 from tokenwell.service.meter import Meter
 from tokenwell.service.people import People
 from tokenwell.service.ports import Clock, system_clock
+from tokenwell.service.post import Post
+from tokenwell.service.sealing import Sealer, keys_in
 from tokenwell.service.suite import Suite
 from tokenwell.store.dialects import parse_database, translate
 from tokenwell.store.migration import revision_of
@@ -70,7 +72,19 @@ def open_patiently(settings: Settings, clock: Clock) -> Meter:
 
 def open_suite(meter: Meter, settings: Settings) -> Suite:
     """Return every service on the meter's database. The suite is to be closed before the meter."""
-    return Suite(meter, people=open_people(meter, settings))
+    sealer = open_sealer(settings)
+    mailer = Post(sealer, meter.clock, is_ready=bool(settings.smtp_host))
+    return Suite(meter, people=open_people(meter, settings), sealer=sealer, mailer=mailer)
+
+
+def open_sealer(settings: Settings) -> Sealer:
+    """Return what seals secrets: with the key that the settings give, else with the key file, made at first use."""
+    if settings.secret_key_file:
+        file = Path(settings.secret_key_file)
+    else:
+        database = parse_database(settings.database_url)
+        file = (Path(str(database.url.database)).parent if database.is_sqlite else Path("data").absolute()) / "tokenwell.key"
+    return Sealer(keys_in(settings.secret_key, file))
 
 
 def open_people(meter: Meter, settings: Settings) -> People:

@@ -7,6 +7,7 @@ Instants are microseconds since 1970-01-01 UTC.
 from __future__ import annotations
 
 from tokenwell.store.schema.access import gateway_key, membership, person, session, sign_in_failure
+from tokenwell.store.schema.alerts import attempt, channel, delivery, event_read, job, told
 from tokenwell.store.schema.browsing import journal_mark, ledger_block, session_summary
 from tokenwell.store.schema.columns import metadata
 from tokenwell.store.schema.happenings import act, event
@@ -15,10 +16,15 @@ from tokenwell.store.schema.ledger import account, entry, hold, organization, pa
 __all__ = [
     "account",
     "act",
+    "attempt",
+    "channel",
+    "delivery",
     "entry",
     "event",
+    "event_read",
     "gateway_key",
     "hold",
+    "job",
     "journal_mark",
     "ledger_block",
     "membership",
@@ -31,4 +37,5 @@ __all__ = [
     "session",
     "session_summary",
     "sign_in_failure",
+    "told",
 ]
