@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import aiohttp
+import anthropic
 import openai
 import pytest
 import uvicorn
@@ -67,7 +68,7 @@ class House:
         self.hits = 0
         self.statuses: list[int] = []
         self.session: aiohttp.ClientSession
-        self._clients: list[openai.AsyncOpenAI] = []
+        self._clients: list[Any] = []
 
     async def app(self, scope: Message, receive: Receive, send: Send) -> None:
         """Count the requests on their way to the gateway, and note how each was answered."""
@@ -80,19 +81,26 @@ class House:
 
         await self.gateway(scope, receive, noting)
 
-    def ask(self, body: Any = None, *, secret: str | None = None, **headers: str) -> Any:
-        """Post a chat completion; a dict is sent as JSON, bytes as they are."""
+    def ask(self, body: Any = None, *, path: str = "/v1/chat/completions", secret: str | None = None, **headers: str) -> Any:
+        """Post a call, a chat completion unless `path` says otherwise; a dict is sent as JSON, bytes as they are."""
         if not isinstance(body, bytes):
             body = json.dumps(asked() if body is None else body).encode()
         sent = {"authorization": f"Bearer {secret or self.secret}", "content-type": "application/json"}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.session.post(f"{self.address}/v1/chat/completions", data=io.BytesIO(body), headers=sent)
+        return self.session.post(self.address + path, data=io.BytesIO(body), headers=sent)
 
     def openai(self, **options: Any) -> openai.AsyncOpenAI:
         """Return the official client, pointed at the gateway."""
         options = {"base_url": f"{self.address}/v1", "api_key": self.secret} | options
-        self._clients.append(openai.AsyncOpenAI(**options))
-        return self._clients[-1]
+        client = openai.AsyncOpenAI(**options)
+        self._clients.append(client)
+        return client
+
+    def anthropic(self, **options: Any) -> anthropic.AsyncAnthropic:
+        """Return the official client of the other dialect, pointed at the gateway."""
+        client = anthropic.AsyncAnthropic(**{"base_url": self.address, "api_key": self.secret} | options)
+        self._clients.append(client)
+        return client
 
     async def close(self) -> None:
         """Close every client."""

@@ -12,21 +12,27 @@ import structlog
 from tokenwell.config import Settings
 from tokenwell.core.identifiers import LABEL_LIMIT
 from tokenwell.errors import BalanceRefused, CredentialsInvalid, NotFound, RequestInvalid, TokenwellError
-from tokenwell.gateway.asking import Labels
+from tokenwell.gateway.anthropic import ANTHROPIC
+from tokenwell.gateway.asking import Labels, model_in
 from tokenwell.gateway.chat import CHAT
 from tokenwell.gateway.dialects import Dialect
 from tokenwell.gateway.exchange import BodyTooLarge, ClientGone, Exchange, Message, Receive, Send
+from tokenwell.gateway.messages import MESSAGES
 from tokenwell.gateway.metering import Metering
 from tokenwell.gateway.openai import OPENAI
 from tokenwell.gateway.receipts import REQUEST_ID, refusal_headers
 from tokenwell.gateway.settlement import Settlements
-from tokenwell.gateway.upstream import Upstream
+from tokenwell.gateway.telling import Telling
+from tokenwell.gateway.upstream import Upstream, UpstreamAnswer
 from tokenwell.service.keys import GatewayKey, Keys
 from tokenwell.service.meter import Meter
 from tokenwell.service.ports import new_id
 
-DIALECTS: dict[str, Dialect] = {"/v1" + dialect.path: dialect for dialect in (CHAT,)}
+DIALECTS: dict[str, Dialect] = {"/v1" + dialect.path: dialect for dialect in (CHAT, MESSAGES)}
 """What is metered, by its address."""
+
+FREE = {"/v1/messages/count_tokens", "/v1/moderations"}
+"""What is passed through and not charged, as the providers do not charge it."""
 
 MODELS_PATH = "/v1/models"
 
@@ -89,7 +95,7 @@ class Gateway:
     async def _answer(self, exchange: Exchange) -> None:
         request_id = new_id("req")
         dialect = DIALECTS.get(exchange.path)
-        telling = OPENAI if dialect is None else dialect.telling
+        telling = _telling_for(exchange) if dialect is None else dialect.telling
         try:
             await (self._route(exchange, request_id) if dialect is None else self._meter(dialect, exchange, request_id))
             return
@@ -116,6 +122,9 @@ class Gateway:
         if path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
             _allow(exchange, "GET")
             await self._models(exchange, request_id)
+        elif path in FREE:
+            _allow(exchange, "POST")
+            await self._pass(exchange, request_id)
         else:
             raise Unspeakable(404, f"There is nothing at {path}.")
 
@@ -127,6 +136,21 @@ class Gateway:
         labels = Labels(_label(exchange, b"x-tokenwell-session"), _label(exchange, b"x-tokenwell-reason"))
         await self._metering.answer(key, dialect, dialect.parse(body, labels), exchange, request_id=request_id)
 
+    async def _pass(self, exchange: Exchange, request_id: str) -> None:
+        await self._authenticate(exchange)
+        _require_readable(exchange.headers)
+        body = await exchange.read(self._body_limit_bytes)
+        path = exchange.path.removeprefix("/v1")
+        model = model_in(body)
+        if model is not None:
+            self._upstream.check(path, model)
+        answer = await self._upstream.send("POST", exchange.under(path), body=body, headers=exchange.headers, model=model)
+        await self._pass_back(answer, exchange, request_id)
+
+    async def _pass_back(self, answer: UpstreamAnswer, exchange: Exchange, request_id: str) -> None:
+        status, headers, body = _telling_for(exchange).told_upstream(answer.status, answer.headers, await answer.read())
+        await exchange.answer(status, [*headers, (REQUEST_ID, request_id.encode())], body)
+
     async def _models(self, exchange: Exchange, request_id: str) -> None:
         await self._authenticate(exchange)
         path = "/models"
@@ -135,16 +159,15 @@ class Gateway:
             if not _MODEL.fullmatch(name) or len(name) > LABEL_LIMIT:
                 raise NotFound("there is no such model")
             path += "/" + quote(name, safe="")
-        if exchange.query:
-            path += "?" + quote(exchange.query, safe="=&%+,:~")
-        answer = await self._upstream.send("GET", path, headers=exchange.headers)
-        status, headers, body = OPENAI.told_upstream(answer.status, answer.headers, await answer.read())
-        await exchange.answer(status, [*headers, (REQUEST_ID, request_id.encode())], body)
+        answer = await self._upstream.send("GET", exchange.under(path), headers=exchange.headers)
+        await self._pass_back(answer, exchange, request_id)
 
     async def _authenticate(self, exchange: Exchange) -> GatewayKey:
         scheme, _, secret = exchange.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if scheme.lower() != "bearer" or not secret:
-            raise CredentialsInvalid("send a gateway key: Authorization: Bearer tw_live_…")
+            secret = exchange.headers.get(b"x-api-key", b"").decode("latin-1")
+        if not secret:
+            raise CredentialsInvalid("send a gateway key: Authorization: Bearer tw_live_…, or X-Api-Key")
         key = self._keys.recall(secret)
         return key if key is not None else await asyncio.to_thread(self._keys.authenticate, secret)
 
@@ -157,6 +180,11 @@ class Unspeakable(Exception):
         self.status = status
         self.message = message
         self.headers = headers
+
+
+def _telling_for(exchange: Exchange) -> Telling:
+    """Return how errors are told where the address is the same in every dialect."""
+    return ANTHROPIC if b"anthropic-version" in exchange.headers else OPENAI
 
 
 def _allow(exchange: Exchange, method: str) -> None:

@@ -97,6 +97,20 @@ class BodyReader:
             raise RequestInvalid(f"{repeated[0]}: given more than once", field=repeated[0])
 
 
+class _Passing(msgspec.Struct):
+    model: str | None = None
+
+
+_decode_passing = msgspec.json.Decoder(_Passing).decode
+_passing_reader = BodyReader("model")
+
+
+def model_in(body: bytes) -> str | None:
+    """Return the model that a body names, if it names one. Raises RequestInvalid where the body is none."""
+    model = _passing_reader.read(body, _decode_passing).model
+    return check_label(model, field="model") or None
+
+
 def named_model(model: str) -> str:
     """Return a model's name if it can be one. Raises RequestInvalid."""
     if not model:

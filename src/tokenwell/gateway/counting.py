@@ -47,8 +47,9 @@ class Prompt:
         if len(part) >= _ATTACHMENTS_FROM_BYTES:
             for marker in (b";base64,", b'"data":"', b'"data": "'):
                 attached += self._leave_out(part, marker)
-        # A picture by its address is named twice: in its part's type and in its key.
-        self.attachments += max(attached, part.count(b'"image_url"') // 2)
+        # By its address, OpenAI names a picture twice, in its part's type and in its key; Anthropic by a type of its own.
+        named = part.count(b'"image_url"') // 2 + part.count(b'"type":"url"') + part.count(b'"type": "url"')
+        self.attachments += max(attached, named)
 
     def _leave_out(self, part: bytes, marker: bytes) -> int:
         """Take out of the text what follows each marker up to the closing quote; return how many there were."""

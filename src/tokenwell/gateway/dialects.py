@@ -40,6 +40,11 @@ class Stream(Protocol):
     def reported(self) -> Reported | None:
         """The usage that has been reported so far, the latest where there were several."""
 
+    @property
+    def begun(self) -> Reported | None:
+        """A usage that was reported before the answer ended: what it says of the prompt holds, what it says of the answer may have
+        grown since."""
+
     def feed(self, data: bytes) -> bytes:
         """Take what came from the provider and return what goes on at once. Raises UpstreamError if an event has no end."""
 

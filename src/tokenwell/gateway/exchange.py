@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -34,6 +35,10 @@ class Exchange:
         self.started = False
         self._receive = receive
         self._send = send
+
+    def under(self, path: str) -> str:
+        """Return a path with the request's own query."""
+        return path + "?" + quote(self.query, safe="=&%+,:~[]") if self.query else path
 
     async def read(self, limit_bytes: int) -> bytes:
         """Return the whole body. Raises BodyTooLarge as soon as that is known, ClientGone if it never comes."""

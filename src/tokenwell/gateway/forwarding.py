@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import structlog
 
 from tokenwell.core.usage import Usage
@@ -47,10 +48,9 @@ class Forwarding:
         await (self._stream() if self._request.streams else self._plain())
 
     async def _ask(self) -> UpstreamAnswer:
-        request = self._request
-        return await self._upstream.send(
-            "POST", self._dialect.path, body=request.body, headers=self._exchange.headers, model=request.model
-        )
+        request, exchange = self._request, self._exchange
+        path = exchange.under(self._dialect.path)
+        return await self._upstream.send("POST", path, body=request.body, headers=exchange.headers, model=request.model)
 
     async def _plain(self) -> None:
         """Answer as a whole. A client that does not wait for it is charged all the same: the provider was asked, and goes on."""
@@ -151,5 +151,10 @@ class Forwarding:
         return Bill(usage=counted, estimated=True)
 
     def _bill_of_stream(self, stream: Stream) -> Bill:
-        reported = stream.reported
-        return self._bill_of(reported) if reported else self._bill_of(None, *stream.spoken())
+        if reported := stream.reported:
+            return self._bill_of(reported)
+        begun = stream.begun
+        if begun is None:
+            return self._bill_of(None, *stream.spoken())
+        said = max(begun.usage.output_tokens, spoken_tokens(*stream.spoken()) - begun.usage.reasoning_tokens)
+        return Bill(usage=msgspec.structs.replace(begun.usage, output_tokens=said), raw_usage=begun.raw, estimated=True)

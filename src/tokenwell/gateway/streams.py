@@ -70,6 +70,11 @@ class EventStream:
         """The usage that has been reported so far."""
         raise NotImplementedError
 
+    @property
+    def begun(self) -> Reported | None:
+        """A usage that was reported before the answer ended; most providers report none."""
+        return None
+
     def feed(self, data: bytes) -> bytes:
         """Take what came from the provider and return what goes on. Raises UpstreamError if an event has no end."""
         passing = b""
