@@ -290,12 +290,12 @@ def test_everything_works_without_scripts(open_page: OpenPage, meter: Meter, clo
     expect(page).to_have_url(re.compile(r"/sign-in$"))
 
 
-@pytest.mark.parametrize("path", ["/platform", "/o/northwind"])
+@pytest.mark.parametrize("path", ["/admin", "/o/northwind"])
 def test_a_platform_administrator_reaches_every_organization(open_page: OpenPage, meter: Meter, path: str) -> None:
     meter.grant("northwind", 9_000_000)
     page = open_page("ada@example.com")
     page.goto(path)
-    if path == "/platform":
+    if path == "/admin":
         expect(page.locator("tbody tr")).to_contain_text("9,000,000")
         page.get_by_role("link", name="Northwind Support").click()
     expect(page.locator("#balance")).to_have_text("9,000,000")

@@ -94,7 +94,7 @@ def test_the_pages_around_it_are_within_reach(open_page: OpenPage, organizations
     stranger = open_page(None, color_scheme=theme, locale=language, expects="status of 404")
     admin = open_page("ada@example.com", color_scheme=theme, locale=language)
     wrong: list[str] = []
-    for page, path in ((stranger, "/sign-in"), (stranger, "/no/such/page"), (admin, "/platform"), (admin, "/o/normal")):
+    for page, path in ((stranger, "/sign-in"), (stranger, "/no/such/page"), (admin, "/admin"), (admin, "/o/normal")):
         page.goto(path)
         for width in (320, 768, 1280):
             page.set_viewport_size({"width": width, "height": 700})

@@ -59,7 +59,7 @@ def test_every_answer_is_protected_and_no_page_is_kept(open_browser: OpenBrowser
         stranger.client.put("/sign-in"),
         stranger.client.post("/sign-in", content=b"x" * 70_000, headers={"content-type": "application/x-www-form-urlencoded"}),
         mei.get("/o/acme"),
-        mei.get("/o/acme", headers={"x-fragment": "1"}),
+        mei.get("/o/acme", headers={"hx-request": "1"}),
         mei.get("/o/beta"),
         mei.get("/o/acme?packs=nonsense"),
         mei.client.head("/o/acme"),
@@ -103,7 +103,7 @@ def test_a_defect_is_a_page_that_tells_nothing_of_it(mei: Browser, meter: Meter,
     assert not re.search(r"Traceback|king|Error|\.py", answer.text)
 
 
-@pytest.mark.parametrize("path", ["/o/beta", "/o/none", "/o/beta/request?id=x", "/platform"])
+@pytest.mark.parametrize("path", ["/o/beta", "/o/none", "/o/beta/request?id=x", "/admin"])
 def test_what_belongs_to_others_looks_like_what_does_not_exist(mei: Browser, path: str) -> None:
     missing = mei.get("/o/acme/no/such/page")
     answer = mei.get(path)
@@ -134,7 +134,7 @@ def test_an_address_that_makes_no_sense_is_a_page_too(mei: Browser, path: str, s
 
 def test_a_platform_administrator_gets_pages_for_nonsense_too(open_browser: OpenBrowser) -> None:
     ada = open_browser("ada@example.com")
-    assert [ada.get(path).status_code for path in ("/o/none", "/o/%00", "/platform?after=%00")] == [404, 404, 400]
+    assert [ada.get(path).status_code for path in ("/o/none", "/o/%00", "/admin?after=%00")] == [404, 404, 400]
 
 
 def test_errors_speak_the_visitors_language(mei: Browser) -> None:

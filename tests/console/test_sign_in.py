@@ -31,7 +31,7 @@ def cookies_set(answer: Any) -> dict[str, Any]:
         ("/o/acme", "/sign-in?next=%2Fo%2Facme"),
         ("/o/acme?packs=active", "/sign-in?next=%2Fo%2Facme%3Fpacks%3Dactive"),
         ("/o/acme/request?id=req_1", "/sign-in?next=%2Fo%2Facme%2Frequest%3Fid%3Dreq_1"),
-        ("/platform", "/sign-in?next=%2Fplatform"),
+        ("/admin", "/sign-in?next=%2Fadmin"),
     ],
 )
 def test_every_page_sends_strangers_to_sign_in(open_browser: OpenBrowser, path: str, location: str) -> None:
@@ -40,7 +40,7 @@ def test_every_page_sends_strangers_to_sign_in(open_browser: OpenBrowser, path: 
 
 
 def test_a_script_whose_session_ended_gets_a_401(open_browser: OpenBrowser) -> None:
-    assert open_browser().get("/o/acme", headers={"x-fragment": "1"}).status_code == 401
+    assert open_browser().get("/o/acme", headers={"hx-request": "1"}).status_code == 401
 
 
 def test_after_signing_in_one_sees_the_page_one_asked_for(open_browser: OpenBrowser) -> None:
@@ -49,7 +49,7 @@ def test_after_signing_in_one_sees_the_page_one_asked_for(open_browser: OpenBrow
     assert asked.all("input", name="next")[0]["value"] == "/o/acme?packs=revoked"
     answer = browser.sign_in("mei@example.com", next_path="/o/acme?packs=revoked")
     assert (answer.status_code, answer.headers["location"]) == (303, "/o/acme?packs=revoked")
-    assert browser.get("/sign-in?next=%2Fplatform").headers["location"] == "/platform"
+    assert browser.get("/sign-in?next=%2Fadmin").headers["location"] == "/admin"
 
 
 def test_the_session_cookie_is_out_of_reach_of_scripts_and_other_sites(open_browser: OpenBrowser) -> None:
@@ -197,7 +197,7 @@ def test_an_idle_session_ends(mei: Browser, clock: FrozenClock) -> None:
 
 def test_the_first_page_is_the_one_a_person_needs(open_browser: OpenBrowser) -> None:
     assert open_browser("mei@example.com").get("/").headers["location"] == "/o/acme"
-    assert open_browser("ada@example.com").get("/").headers["location"] == "/platform"
+    assert open_browser("ada@example.com").get("/").headers["location"] == "/admin"
     lonely = open_browser("nora@example.com").page("/")
     assert "You do not belong to an organization yet" in lonely.text
     assert lonely.all("form", action="/sign-out")

@@ -13,10 +13,13 @@ from starlette.routing import Route
 from starlette.types import ExceptionHandler
 
 from tokenwell.config import Settings
-from tokenwell.console import pages, security, signin
+from tokenwell.console import admin, pages, security, signin
 from tokenwell.console.visits import Console, Visit, console_of
 from tokenwell.errors import NotFound, RequestInvalid, StoreError
 from tokenwell.service.suite import Suite
+
+_PAGES = (pages, admin)
+"""The modules of pages; each has its routes in `ROUTES`."""
 
 RETRY_SECONDS = 5
 """After how long a page is worth asking for again when the database could not be reached."""
@@ -29,14 +32,8 @@ def create_console(suite: Suite, settings: Settings) -> Starlette:
     console = Console(suite, settings)
     app = Starlette(
         routes=[
-            Route("/", pages.signed_in(pages.home)),
-            Route("/sign-in", signin.show, methods=["GET"]),
-            Route("/sign-in", signin.sign_in, methods=["POST"]),
-            Route("/sign-out", signin.sign_out, methods=["POST"]),
-            Route("/language", signin.choose_language, methods=["POST"]),
-            Route("/o/{organization}", pages.signed_in(pages.packs)),
-            Route("/o/{organization}/request", pages.signed_in(pages.receipt)),
-            Route("/platform", pages.signed_in(pages.platform)),
+            *signin.ROUTES,
+            *(route for module in _PAGES for route in module.ROUTES),
             Route("/static/{name}", console.assets.serve),
         ],
         middleware=[

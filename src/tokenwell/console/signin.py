@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
 
 from tokenwell.console.catalogue import LANGUAGES
 from tokenwell.console.security import local_path
@@ -119,3 +120,11 @@ async def choose_language(request: Request) -> Response:
     response = RedirectResponse(local_path(form.get("next")), 303)
     console.cookies.put(response, LANGUAGE_COOKIE, language, seconds=LANGUAGE_SECONDS)
     return response
+
+
+ROUTES = [
+    Route("/sign-in", show, methods=["GET"]),
+    Route("/sign-in", sign_in, methods=["POST"]),
+    Route("/sign-out", sign_out, methods=["POST"]),
+    Route("/language", choose_language, methods=["POST"]),
+]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 import jinja2
+from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -14,20 +17,25 @@ from starlette.responses import HTMLResponse, Response
 from tokenwell.config import Settings
 from tokenwell.console import security
 from tokenwell.console.assets import Assets
-from tokenwell.console.catalogue import HTML_LANGUAGES, LANGUAGES, preferred_language, translations
+from tokenwell.console.catalogue import DEFAULT_LANGUAGE, HTML_LANGUAGES, LANGUAGES, preferred_language, translations
 from tokenwell.console.formats import UTC_NAME, Formats
-from tokenwell.service.people import Session
+from tokenwell.errors import CredentialsInvalid
+from tokenwell.service.access import Principal, Scope, principal_of
+from tokenwell.service.people import Membership, Session
 from tokenwell.service.suite import Suite
 
 LANGUAGE_COOKIE = "tokenwell_language"
 ZONE_COOKIE = "tokenwell_zone"
 """The zone times are shown in; written by a script, which alone knows where the viewer is, and checked like all that comes in."""
 
-FRAGMENT_HEADER = "x-fragment"
-"""Sent by our scripts: they want the part of a page that changes, without the frame around it."""
+FRAGMENT_HEADER = "hx-request"
+"""Sent by htmx: it wants the part of a page that changes, without the frame around it."""
 
-FRAGMENTS = {"packs", "receipt", "platform"}
-"""The templates of which `parts/` holds the part that changes."""
+WHOLE_HEADER = "hx-history-restore-request"
+"""Sent by htmx when somebody goes back: it wants the page whole, as a browser does."""
+
+MEMBERSHIP_LIMIT = 10_000
+"""To how many organizations a person can belong and still reach all of them here."""
 
 FORM_SECONDS = 12 * 3600
 """How long the sign-in page may stay open before its form is refused."""
@@ -44,10 +52,16 @@ class Console:
         self.cookies = security.Cookies(settings)
         self.assets = Assets()
         self._environments = {language: _environment(language, self.assets) for language in LANGUAGES}
+        self._templates = frozenset(self._environments[DEFAULT_LANGUAGE].list_templates())
 
     def render(self, language: str, template: str, context: Mapping[str, Any]) -> str:
         """Return a template filled in."""
         return self._environments[language].get_template(template).render(context)
+
+    def part_of(self, template: str) -> str:
+        """Return the part of a page's template that changes, in `parts/`; the whole where it has none."""
+        part = f"parts/{template}.html.j2"
+        return part if part in self._templates else f"{template}.html.j2"
 
     async def visit(self, request: Request) -> Visit:
         """Return the visit of a request, with the session its cookie names."""
@@ -72,7 +86,38 @@ class Visit:
     @property
     def is_fragment(self) -> bool:
         """Whether only the part of the page that changes is wanted."""
-        return FRAGMENT_HEADER in self.request.headers
+        return FRAGMENT_HEADER in self.request.headers and WHOLE_HEADER not in self.request.headers
+
+    @property
+    def current_path(self) -> str:
+        """Path and query of the page on show, as a script that asks for a part of it says; empty where none does."""
+        try:
+            parts = urlsplit(self.request.headers.get("hx-current-url", ""))
+        except ValueError:
+            return ""
+        return parts.path + (f"?{parts.query}" if parts.query else "")
+
+    @cached_property
+    def memberships(self) -> tuple[Membership, ...]:
+        """The organizations the person belongs to; none where nobody is signed in."""
+        return self.console.people.organizations_of(self.session.person, limit=MEMBERSHIP_LIMIT) if self.session else ()
+
+    @cached_property
+    def principal(self) -> Principal:
+        """Who asks, and what they may do. Raises AccessDenied where nobody is signed in."""
+        if self.session is None:
+            raise CredentialsInvalid
+        client = self.request.client
+        return principal_of(self.session.person, self.memberships, source=client.host if client else "")
+
+    @property
+    def is_platform(self) -> bool:
+        """Whether a platform administrator asks."""
+        return self.session is not None and self.session.person.is_platform_admin
+
+    def may(self, scope: Scope | str, organization_id: str | None = None) -> bool:
+        """Return whether who asks may do something in an organization; None asks for the whole platform."""
+        return self.session is not None and self.principal.may(Scope(scope), organization_id)
 
     def formats(self, now: datetime) -> Formats:
         """Return how this visitor reads numbers and instants at `now`."""
@@ -89,7 +134,7 @@ class Visit:
         """Return an answer: `template` filled in, or only its changing part where that is wanted."""
         body = self.console.render(
             self.language,
-            f"parts/{template}.html.j2" if self.is_fragment and template in FRAGMENTS else f"{template}.html.j2",
+            self.console.part_of(template) if self.is_fragment else f"{template}.html.j2",
             {
                 "visit": self,
                 "person": self.session.person if self.session else None,
@@ -113,6 +158,13 @@ def console_of(request: Request) -> Console:
     return console
 
 
+def in_place(address: str, focus: str) -> Markup:
+    """Return the attributes of a link that changes its page in place, and then moves the focus to the element of an id."""
+    return Markup('href="{0}" hx-get="{0}" hx-target="#page" hx-push-url="true" hx-sync="#page:replace" data-swap="{1}"').format(
+        address, focus
+    )
+
+
 def _environment(language: str, assets: Assets) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tokenwell.console"),
@@ -132,5 +184,6 @@ def _environment(language: str, assets: Assets) -> jinja2.Environment:
         "html_language": HTML_LANGUAGES[language],
         "languages": LANGUAGES,
         "csrf_field": security.FORM_FIELD,
+        "in_place": in_place,
     }
     return environment

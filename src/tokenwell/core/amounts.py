@@ -12,12 +12,12 @@ MAX_TOKENS = 10**16
 MAX_CHARGE_TOKENS = 10**12
 """The largest charge, hold and usage pool of one request: sums over a quarter of an hour stay far within 64 bits."""
 
-_PATTERN = re.compile(r"(\d{1,3}(?:[,_ ]\d{3})+|\d+)(?:\.(\d+))?\s*([kKmMbBgGtT]?)", re.ASCII)
-_EXPONENTS = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
+_PATTERN = re.compile(r"(\d{1,3}(?:[,_ ]\d{3})+|\d+)(?:\.(\d+))?\s*([kKmMbBgGtT万亿]?)", re.ASCII)
+_EXPONENTS = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12, "万": 4, "亿": 8}
 
 
 def parse_amount(amount: int | str, *, field: str = "amount", least: int = 1, most: int = MAX_TOKENS) -> int:
-    """Return `amount` in whole tokens; text may be grouped and may end in k, M, B or T (`"5M"`, `"1.5M"`, `"250,000"`).
+    """Return `amount` in whole tokens; text may be grouped and may end in k, M, B, T, 万 or 亿 (`"1.5M"`, `"500万"`).
 
     Raises AmountInvalid outside `least` ≤ tokens ≤ `most`, or where the text does not give a whole number.
     """

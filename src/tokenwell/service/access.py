@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 import msgspec
 
-from tokenwell.core.happenings import Actor
+from tokenwell.core.happenings import Actor, ActorKind
 from tokenwell.errors import OrganizationNotFound, ScopeMissing
-from tokenwell.store.people import Role
+from tokenwell.store.people import Membership, Person, Role
 
-__all__ = ["MEMBER_SCOPES", "Principal", "Role", "Scope"]
+__all__ = ["MEMBER_SCOPES", "Principal", "Role", "Scope", "principal_of"]
 
 
 class Scope(StrEnum):
@@ -81,3 +82,12 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         if organization_id is not None and not self.is_platform and organization_id not in self.organization_scopes:
             raise OrganizationNotFound(organization_id=organization_id)
         raise ScopeMissing(scope=scope.value)
+
+
+def principal_of(person: Person, memberships: Iterable[Membership], *, source: str = "") -> Principal:
+    """Return what a person who is signed in may do, by the organizations they belong to; `source` is where they ask from."""
+    return Principal(
+        actor=Actor(kind=ActorKind.PERSON, id=person.id, name=person.name or person.email, source=source),
+        platform_scopes=frozenset(Scope) if person.is_platform_admin else frozenset(),
+        organization_scopes={each.organization_id: MEMBER_SCOPES[each.role] for each in memberships},
+    )

@@ -112,6 +112,7 @@ class Meter:
         self.engine = open_engine(database)
         if migrate:
             migrate_schema(self.engine)
+        self.thresholds = thresholds
         self.reading = Reading(self.engine, platform=thresholds, clock=clock)
         self.ratebook = RateBook(self.engine, clock)
         self.intake = Intake(self.reading, self.ratebook, platform=thresholds)

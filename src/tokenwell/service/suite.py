@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 
 from tokenwell.service.browsing import Browsing
+from tokenwell.service.directory import Directory
 from tokenwell.service.indexing import Indexing
 from tokenwell.service.keys import Keys
 from tokenwell.service.meter import Meter
@@ -30,6 +31,7 @@ class Suite:
         self.people = people or People(meter.engine, meter.clock)
         self.keys = Keys(meter.engine, meter.clock)
         self.browsing = Browsing(meter, Indexing(meter.engine))
+        self.directory = Directory(meter.engine, platform=meter.thresholds, clock=meter.clock)
 
     def close(self) -> None:
         """Close what the suite opened."""

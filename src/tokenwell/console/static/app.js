@@ -1,116 +1,95 @@
-// What a script adds to pages that are whole without it: the theme, the zone, lists that change in place, receipts in their row.
-const $ = (selector, within = document) => within.querySelector(selector);
-const root = document.documentElement;
-const FRAGMENT = { "X-Fragment": "1" };
+// What a script adds to pages that are whole without it: the theme, the zone, and what htmx leaves to do where a part of a page changes.
+(() => {
+  const $ = (selector, within = document) => within.querySelector(selector);
+  const root = document.documentElement;
 
-const say = (text) => { const live = $("#announce"); if (live) live.textContent = text; };
+  const say = (text) => { const live = $("#announce"); if (live) live.textContent = text; };
 
-/** Keep a choice, where the browser lets us. */
-function keep(name, value) {
-  try { localStorage.setItem(name, value); } catch {} // storage can be switched off
-}
-
-const isDark = () => root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-
-function switchTheme() {
-  root.dataset.theme = isDark() ? "light" : "dark";
-  keep("theme", root.dataset.theme);
-}
-
-/** Times and days are the server's to write: say which zone, and ask again. */
-function switchZone() {
-  keep("zone", viewer.stored("zone") === "UTC" ? "local" : "UTC");
-  viewer.tellZone();
-  location.reload();
-}
-
-/** Fetch the part of a page that changes. Anything but that part (signed out, an error) is left to the browser to show. */
-async function fragmentOf(address, signal) {
-  const answer = await fetch(address, { headers: FRAGMENT, signal });
-  if (!answer.ok || answer.redirected) throw new Error(`unexpected answer ${answer.status}`);
-  return answer.text();
-}
-
-let underWay = null;
-let shown = location.pathname + location.search;
-
-/** Show another page of a list in place; its address goes into the history, so that Back and sharing work. */
-async function swap(address, focus, { push }) {
-  underWay?.abort();
-  const mine = underWay = new AbortController();
-  const page = $("#page");
-  page.setAttribute("aria-busy", "true");
-  try {
-    page.innerHTML = await fragmentOf(address, mine.signal);
-  } catch (error) {
-    if (error.name !== "AbortError") location.assign(address);
-    return;
+  /** Keep a choice, where the browser lets us. */
+  function keep(name, value) {
+    try { localStorage.setItem(name, value); } catch {} // storage can be switched off
   }
-  page.removeAttribute("aria-busy");
-  if (push) history.pushState({}, "", address);
-  shown = location.pathname + location.search;
-  const target = focus && document.getElementById(focus);
-  if (target) {
-    target.focus({ preventScroll: true });
-    target.scrollIntoView({ block: "nearest" });
+
+  const isDark = () => root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+
+  function chooseTheme(theme) {
+    if (theme === "system") delete root.dataset.theme;
+    else root.dataset.theme = theme;
+    keep("theme", theme);
+    showTheme();
+    dispatchEvent(new Event("themechange"));
   }
-  const news = $("[data-announce]", page);
-  if (news) say(news.textContent);
-}
 
-/** Open or close the receipt of a line, in a row below it. */
-async function toggleReceipt(link) {
-  const id = link.dataset.receipt, open = document.getElementById(id);
-  if (open) {
-    open.remove();
-    link.setAttribute("aria-expanded", "false");
-    return;
+  /** Press the button of the theme that was chosen. */
+  function showTheme() {
+    const chosen = root.dataset.theme ?? "system";
+    for (const button of document.querySelectorAll("[data-theme-choice]"))
+      button.setAttribute("aria-pressed", String(button.dataset.themeChoice === chosen));
   }
-  if (link.getAttribute("aria-busy") === "true") return;
-  link.setAttribute("aria-busy", "true");
-  let body;
-  try {
-    body = await fragmentOf(link.href);
-  } catch {
-    location.assign(link.href);
-    return;
+
+  /** Times and days are the server's to write: say which zone, and ask again. */
+  function switchZone() {
+    keep("zone", viewer.stored("zone") === "UTC" ? "local" : "UTC");
+    viewer.tellZone();
+    location.reload();
   }
-  link.removeAttribute("aria-busy");
-  const row = document.createElement("tr"), cell = document.createElement("td");
-  row.id = id;
-  row.className = "receipt";
-  row.setAttribute("role", "row");
-  cell.colSpan = 6;
-  cell.setAttribute("role", "cell");
-  cell.innerHTML = body;
-  row.append(cell);
-  link.closest("tr").after(row);
-  link.setAttribute("aria-expanded", "true");
-  link.setAttribute("aria-controls", id);
-}
 
-const isPlain = (event) => event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
+  document.addEventListener("click", (event) => {
+    const target = event.target;
+    for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(target)) menu.open = false;
+    const choice = target.closest("[data-theme-choice]");
+    if (choice) chooseTheme(choice.dataset.themeChoice);
+    else if (target.closest("#theme")) chooseTheme(isDark() ? "light" : "dark");
+    else if (target.closest("#zone")) switchZone();
+  });
 
-document.addEventListener("click", (event) => {
-  const target = event.target;
-  for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(target)) menu.open = false;
-  if (target.closest("#theme")) return switchTheme();
-  if (target.closest("#zone")) return switchZone();
-  const link = target.closest("a[data-swap], a[data-receipt]");
-  if (!link || !isPlain(event)) return;
-  event.preventDefault();
-  if (link.dataset.receipt) toggleReceipt(link);
-  else swap(link.href, link.dataset.swap, { push: true });
-});
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    const menu = document.activeElement?.closest("details.menu[open]");
+    if (!menu) return;
+    menu.open = false;
+    $("summary", menu).focus();
+  });
 
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape") return;
-  const menu = document.activeElement?.closest("details.menu[open]");
-  if (!menu) return;
-  menu.open = false;
-  $("summary", menu).focus();
-});
+  /** A receipt that is open is closed, not asked for again. */
+  document.addEventListener("htmx:before:request", (event) => {
+    const link = event.detail.ctx.sourceElement, open = link.dataset.receipt && document.getElementById(link.dataset.receipt);
+    if (open) {
+      event.preventDefault();
+      open.remove();
+      link.setAttribute("aria-expanded", "false");
+    } else if (event.detail.ctx.target?.id === "page") event.detail.ctx.target.setAttribute("aria-busy", "true");
+  });
 
-addEventListener("popstate", () => {
-  if (location.pathname + location.search !== shown) swap(location.href, null, { push: false });
-});
+  /** After a part of the page changed: the focus goes where it belongs, and what is new is told. */
+  document.addEventListener("htmx:after:swap", (event) => {
+    const { sourceElement, target } = event.detail.ctx, data = event.detail.ctx.wanted ?? {};
+    if (data.receipt) {
+      sourceElement.setAttribute("aria-expanded", "true");
+      sourceElement.setAttribute("aria-controls", data.receipt);
+    }
+    const focus = data.swap && document.getElementById(data.swap);
+    if (focus) {
+      focus.focus({ preventScroll: true });
+      focus.scrollIntoView({ block: "nearest" });
+      const news = $("[data-announce]", $("#page"));
+      if (news) say(news.textContent);
+    }
+    target?.removeAttribute?.("aria-busy");
+  });
+
+  // The link that asked may be gone once the page has changed: what it wanted is kept with its request.
+  document.addEventListener("htmx:config:request", (event) => {
+    event.detail.ctx.wanted = { ...event.detail.ctx.sourceElement.dataset };
+  });
+
+  /** What could not be asked for in place is left to the browser to show. */
+  document.addEventListener("htmx:error", (event) => {
+    const ctx = event.detail.ctx;
+    $("#page")?.removeAttribute("aria-busy");
+    if (ctx?.wanted?.swap !== undefined && !ctx.response) location.assign(ctx.request.action);
+  });
+
+  showTheme();
+  addEventListener("pageshow", showTheme);
+})();

@@ -1,0 +1,89 @@
+"""The frame: what every page behind sign-in begins with. Who may see it, of which organization it is, where else one may go."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from tokenwell.console.visits import Visit, console_of
+from tokenwell.core.identifiers import check_organization_id
+from tokenwell.errors import RequestInvalid
+from tokenwell.service.access import Scope
+from tokenwell.service.ports import Organization
+
+Handler = Callable[[Request], Awaitable[Response]]
+Page = Callable[[Visit], Awaitable[Response]]
+
+
+def signed_in(page: Page) -> Handler:
+    """Return the handler of a page that only people who are signed in see; others are sent to sign in and come back to it."""
+
+    async def handler(request: Request) -> Response:
+        visit = await console_of(request).visit(request)
+        if visit.session is not None:
+            return await page(visit)
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        back_to = _sign_in_path(here if request.method == "GET" else visit.current_path)
+        if visit.is_fragment:
+            return Response(status_code=401, headers={"HX-Redirect": back_to})
+        return RedirectResponse(back_to, 303)
+
+    return handler
+
+
+def reads(template: str, read: Callable[[Visit], dict[str, Any]]) -> Handler:
+    """Return the handler of a page that shows `template`, filled with what `read` gives in a thread of its own."""
+
+    async def page(visit: Visit) -> Response:
+        return visit.page(template, **await run_in_threadpool(read, visit))
+
+    return signed_in(page)
+
+
+def _sign_in_path(back_to: str) -> str:
+    return f"/sign-in?{urlencode({'next': back_to})}" if back_to not in ("", "/") else "/sign-in"
+
+
+def path_of(organization_id: str, *rest: str) -> str:
+    """Return the path of an organization's page: `path_of("acme", "packs", "PK-7")` is `/o/acme/packs/PK-7`."""
+    return "/".join(["/o", *(quote(part, safe="") for part in (organization_id, *rest))])
+
+
+def organization_of(visit: Visit, scope: Scope = Scope.ORGANIZATIONS_READ) -> Organization:
+    """Return the organization of the address. Raises HTTPException: 404 where there is none that the person may see, 403 where
+    they may see it but lack `scope`."""
+    organization_id = visit.request.path_params["organization"]
+    try:
+        check_organization_id(organization_id)
+    except RequestInvalid:
+        raise HTTPException(404) from None
+    if not visit.may(Scope.ORGANIZATIONS_READ, organization_id):
+        raise HTTPException(404)
+    organization = visit.console.meter.organization(organization_id)
+    if not visit.may(scope, organization_id):
+        raise HTTPException(403)
+    return organization
+
+
+def check_platform(visit: Visit) -> None:
+    """Return if a platform administrator asks; for others the platform's pages do not exist. Raises HTTPException 404."""
+    if not visit.is_platform:
+        raise HTTPException(404)
+
+
+def frame_of(visit: Visit, organization: Organization | None) -> dict[str, Any]:
+    """Return what the frame around every page shows, and how the page writes numbers and instants.
+
+    `organization` is None on the platform's pages, which it then keeps for platform administrators.
+    """
+    if organization is None:
+        check_platform(visit)
+    formats = visit.formats(visit.console.meter.clock())
+    memberships = () if visit.is_fragment else visit.memberships
+    return {"organization": organization, "memberships": memberships, "f": formats}

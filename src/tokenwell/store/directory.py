@@ -1,0 +1,106 @@
+"""The directory in tables: every organization with how it stands, in one statement, those in need first.
+
+An account's row does not know yet of packs that expired since its last write: what they hold is subtracted where any is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Integer, Row, Select, and_, case, cast, func, or_, select, tuple_
+
+from tokenwell.core.health import Thresholds
+from tokenwell.core.instants import to_micros
+from tokenwell.store import schema
+
+_account, _organization, _pack = schema.account, schema.organization, schema.pack
+
+STOPPED, LOW, NORMAL = 0, 1, 2
+"""How urgent a state is; the least is the most urgent."""
+
+
+def _standing(now: datetime, platform: Thresholds) -> Select[Any]:
+    """Return every account as it stands at `now`: its balance, its lines, how urgent its state is, and how far it is from the
+    next line down."""
+    micros = to_micros(now)
+    due = (
+        select(func.coalesce(func.sum(_pack.c.remaining_tokens), 0))
+        .where(_pack.c.organization_id == _account.c.organization_id, _pack.c.is_open == 1, _pack.c.expires_at <= micros)
+        .scalar_subquery()
+    )
+    expired = case((_account.c.next_expiry_at <= micros, cast(due, BigInteger)), else_=0)
+    inner = (
+        select(
+            _account.c.organization_id,
+            _organization.c.name,
+            (_account.c.balance_tokens - expired).label("balance_tokens"),
+            _account.c.held_tokens,
+            _account.c.overage_tokens,
+            _account.c.pack_count,
+            func.coalesce(_account.c.warning_tokens, platform.warning_tokens).label("warning_tokens"),
+            func.coalesce(_account.c.reserve_tokens, platform.reserve_tokens).label("reserve_tokens"),
+        )
+        .join(_organization, _organization.c.organization_id == _account.c.organization_id)
+        .subquery("standing")
+    )
+    c = inner.c
+    urgency = case(
+        (or_(c.balance_tokens < c.reserve_tokens, c.balance_tokens == 0), STOPPED),
+        (c.balance_tokens < c.warning_tokens, LOW),
+        else_=NORMAL,
+    )
+    return select(inner, cast(urgency, Integer).label("urgency"), (c.balance_tokens - c.reserve_tokens).label("margin_tokens"))
+
+
+def _chosen(urgency: int | None, search: str, table: Any) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if urgency is not None:
+        conditions.append(table.c.urgency == urgency)
+    if search:
+        pattern = search.lower()
+        conditions.append(
+            or_(
+                func.lower(table.c.name).contains(pattern, autoescape=True),
+                func.lower(table.c.organization_id).contains(pattern, autoescape=True),
+            )
+        )
+    return conditions
+
+
+def organizations(
+    connection: Connection,
+    *,
+    now: datetime,
+    platform: Thresholds,
+    urgency: int | None,
+    search: str,
+    after: tuple[int, int, str] | None,
+    limit: int,
+) -> Sequence[Row[Any]]:
+    """Return organizations by urgency, margin and id, those after `after`, with how many of their packs are active."""
+    standing = _standing(now, platform).subquery("ranked")
+    order = (standing.c.urgency, standing.c.margin_tokens, standing.c.organization_id)
+    query = select(standing).where(and_(True, *_chosen(urgency, search, standing)))
+    if after is not None:
+        query = query.where(tuple_(*order) > tuple_(*after))
+    page = query.order_by(*order).limit(limit).subquery("page")
+    active = (
+        select(func.count())
+        .where(
+            _pack.c.organization_id == page.c.organization_id,
+            _pack.c.is_open == 1,
+            _pack.c.expires_at > to_micros(now),
+        )
+        .scalar_subquery()
+    )
+    order = (page.c.urgency, page.c.margin_tokens, page.c.organization_id)
+    return connection.execute(select(page, active.label("active_packs")).order_by(*order)).all()
+
+
+def counts(connection: Connection, *, now: datetime, platform: Thresholds, search: str) -> dict[int, int]:
+    """Return how many organizations there are of each urgency."""
+    standing = _standing(now, platform).subquery("ranked")
+    query = select(standing.c.urgency, func.count()).where(and_(True, *_chosen(None, search, standing)))
+    return {row[0]: row[1] for row in connection.execute(query.group_by(standing.c.urgency))}
