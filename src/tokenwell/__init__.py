@@ -12,6 +12,7 @@ with Meter("sqlite:///tokenwell.db") as meter:
 
 from __future__ import annotations
 
+from tokenwell.core.forecast import Forecast, Forfeit, Outlook
 from tokenwell.core.health import State, Thresholds
 from tokenwell.core.journal import Entry, EntryKind
 from tokenwell.core.packs import Pack, PackStatus
@@ -32,11 +33,14 @@ __all__ = [
     "Entry",
     "EntryKind",
     "Extended",
+    "Forecast",
+    "Forfeit",
     "Granted",
     "Held",
     "LedgerLine",
     "Meter",
     "Organization",
+    "Outlook",
     "Pack",
     "PackLine",
     "PackStatus",

@@ -14,11 +14,13 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from tokenwell.core.commands import Command
+from tokenwell.core.forecast import Forecast
 from tokenwell.core.health import Thresholds
 from tokenwell.core.identifiers import check_label, check_organization_id
 from tokenwell.core.receipts import Answer, Extended, Granted, Held, Receipt, Released, Revoked, ThresholdsSet
 from tokenwell.errors import StoreError
 from tokenwell.service.batching import Batcher
+from tokenwell.service.forecasting import Forecasting
 from tokenwell.service.intake import HOLD_TTL, Intake
 from tokenwell.service.ports import Clock, Organization, in_utc, system_clock
 from tokenwell.service.ratebook import RateBook
@@ -114,6 +116,7 @@ class Meter:
             migrate_schema(self.engine)
         self.thresholds = thresholds
         self.reading = Reading(self.engine, platform=thresholds, clock=clock)
+        self.forecasting = Forecasting(self.engine, platform=thresholds, clock=clock)
         self.ratebook = RateBook(self.engine, clock)
         self.intake = Intake(self.reading, self.ratebook, platform=thresholds)
         self._writer = Writer(database, thresholds=thresholds, clock=clock)
@@ -138,6 +141,10 @@ class Meter:
         label = check_label(name, field="name") or organization_id
         registry.create_organization(self.engine, organization_id, name=label, now=self.clock())
         return self.organization(organization_id)
+
+    def forecast(self, organization_id: str) -> Forecast | None:
+        """Return what comes if use goes on as it was, as `Forecasting.forecast` does; None with less than a day of use."""
+        return self.forecasting.forecast(organization_id)
 
     @contextmanager
     def hold(
@@ -189,6 +196,10 @@ class AsyncMeter:
     async def create_organization(self, organization_id: str, *, name: str | None = None) -> Organization:
         """Create an organization, as `Meter.create_organization` does."""
         return await asyncio.to_thread(self.meter.create_organization, organization_id, name=name)
+
+    async def forecast(self, organization_id: str) -> Forecast | None:
+        """Return what comes if use goes on as it was, as `Meter.forecast` does."""
+        return await asyncio.to_thread(self.meter.forecast, organization_id)
 
     @asynccontextmanager
     async def hold(
