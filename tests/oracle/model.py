@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from tests.oracle.shapes import Answer, Line
+from tests.oracle.telling import Event
 from tests.oracle.world import World
 from tokenwell.errors import IdempotencyConflict
 
@@ -36,6 +37,11 @@ class Oracle:
         """The whole journal."""
         return self.world.lines
 
+    @property
+    def events(self) -> list[Event]:
+        """Everything that was told."""
+        return self.world.teller.events
+
     def fork(self) -> Oracle:
         """Return an oracle that knows the same and learns on its own."""
         other = copy.copy(self)
@@ -51,9 +57,11 @@ class Oracle:
         if first is not None:
             return first | {"replayed": True}
         world = self.world_at(wall)
+        seq, overage = len(world.lines), world.overage
         answer: Answer = getattr(world, command)(
             **self.told(command, arguments), **({"new_id": new_id} if command in BEARING else {})
         )
+        world.tell_since(seq, overage_before=overage)
         balance = world.balance(world.now)
         assert not world.lines or balance == world.lines[-1].balance, "the sum of the active packs is the sum of the changes"
         answer |= {"at": world.now, "balance": balance, "state": world.state_of(balance), "replayed": False}

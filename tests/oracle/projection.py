@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
 from typing import Any
 
+import sqlalchemy
+
 from tests.oracle.shapes import Answer, Line
+from tests.oracle.telling import Event
 from tokenwell import Meter
+from tokenwell.core.instants import from_micros
 from tokenwell.core.journal import Entry
 from tokenwell.core.packs import Pack
 from tokenwell.core.receipts import Answer as Answered
 from tokenwell.core.receipts import Balance, Drawn, Extended, Granted, Held, Receipt, Released, Revoked, ThresholdsSet
 from tokenwell.errors import IdempotencyConflict, TokenwellError
+from tokenwell.store import schema
 
 
 def shown(answer: Answered) -> Answer:
@@ -117,6 +124,21 @@ def pack_shown(pack: Pack, status: str) -> dict[str, Any]:
     """Return what a list shows of a pack."""
     said = {"number": pack.number, "status": str(status), "remaining": pack.remaining_tokens, "total": pack.total_tokens}
     return said | {"expires_at": pack.expires_at, "priority": pack.priority, "granted_at": pack.granted_at}
+
+
+def events_of(meter: Meter, organization_id: str) -> list[Event]:
+    """Return every event of an organization, in the order in which they were told."""
+    table = schema.event
+    query = sqlalchemy.select(table.c.kind, table.c.at, table.c.detail).where(table.c.organization_id == organization_id)
+    with meter.engine.connect() as connection:
+        rows = connection.execute(query.order_by(table.c.event_id)).all()
+    return [Event(kind, from_micros(at), _detail_shown(detail)) for kind, at, detail in rows]
+
+
+def _detail_shown(text: str) -> dict[str, Any]:
+    detail: dict[str, Any] = json.loads(text)
+    instants = {name: datetime.fromisoformat(detail[name]) for name in ("expires_at", "expired_before") if detail.get(name)}
+    return detail | instants
 
 
 def journal_of(meter: Meter, organization_id: str, *, after_seq: int = 0) -> list[Entry]:

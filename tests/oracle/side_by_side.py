@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from tests.doubles import FrozenClock
 from tests.oracle.model import Oracle
-from tests.oracle.projection import balance_shown, journal_of, kind_of, line_of, new_id_in, pack_shown, shown
+from tests.oracle.projection import balance_shown, events_of, journal_of, kind_of, line_of, new_id_in, pack_shown, shown
 from tests.oracle.shapes import Answer, Line
+from tests.oracle.telling import Event
 from tokenwell import Meter
 from tokenwell.core.journal import Entry
 from tokenwell.core.receipts import Answer as Answered
@@ -45,6 +46,7 @@ class SideBySide:
         self.organization_id = organization_id
         self.oracle = Oracle(created_at=clock.now)
         self.entries: list[Entry] = []
+        self.told: list[Event] = []
         self.done: list[Command] = []
         self.keys_used = 0
         self.asked_at: set[datetime] = set()
@@ -88,6 +90,7 @@ class SideBySide:
                 meters = [over[index % len(over)] for index in range(len(commands))]
                 happened = list(threads.map(lambda command, by: self.call(command, by=by), commands, meters))
         self.entries += self.unread(by=over[0])
+        self.told = events_of(self.meters[over[0]], self.organization_id)
         ordered = self.in_some_order(self.oracle, happened) or self.in_some_order(self.oracle.close_due(self.clock.now), happened)
         assert ordered is not None, (
             "no order explains:\n" + "\n".join(map(str, happened)) + "\n" + "\n".join(map(str, self.written()))
@@ -128,10 +131,12 @@ class SideBySide:
         """Return an oracle that carried the commands out in an order that explains outcomes and journal, None if there is none."""
         written = self.written()
         if not happened:
-            return oracle if oracle.lines == written else None
+            return oracle if oracle.lines == written and oracle.events == self.told else None
         for index, first in enumerate(happened):
             fork = oracle.fork()
             if self.expect(fork, first) != first.outcome or fork.lines != written[: len(fork.lines)]:
+                continue
+            if fork.events != self.told[: len(fork.events)]:
                 continue
             ordered = self.in_some_order(fork, [*happened[:index], *happened[index + 1 :]])
             if ordered is not None:
@@ -157,6 +162,8 @@ class SideBySide:
         """Fail unless the journal, the balance and the packs that a Meter shows are those of the oracle."""
         written, expected = self.written(), self.oracle.lines
         assert written == expected, "journal:\n" + "\n".join(map(str, written)) + "\nand not\n" + "\n".join(map(str, expected))
+        told, events = events_of(self.meters[by], self.organization_id), self.oracle.events
+        assert told == events, "events:\n" + "\n".join(map(str, told)) + "\nand not\n" + "\n".join(map(str, events))
         self.compare_reading(by=by)
         self.agreed = True
 

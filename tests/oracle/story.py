@@ -37,7 +37,8 @@ class Teller:
 def tell(side: SideBySide) -> None:
     """Tell the whole story, then check every past and every law."""
     teller = Teller(side)
-    for chapter in (burn_down, hold_and_lapse, close_and_settle_late, repay_and_refund, come_back_to_life, withdraw):
+    chapters = (burn_down, hold_and_lapse, close_and_settle_late, repay_and_refund, come_back_to_life, withdraw, dither_and_expire)
+    for chapter in chapters:
         chapter(teller)
     for seconds in (0, 10, 19, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110):
         side.compare_reading(after(seconds))
@@ -124,3 +125,19 @@ def withdraw(teller: Teller) -> None:
     teller.say("grant", amount=1, expires_at=after(101), key="grant 13")
     teller.until(110)
     teller.say("grant", amount=2, key="grant 14")
+
+
+def dither_and_expire(teller: Teller) -> None:
+    """A balance around a line tells once; packs that expire unseen cross the lines at their own instants."""
+    teller.say("grant", amount=20, key="grant 15")
+    teller.say("set_thresholds", warning=20, reserve=10)
+    balance = teller.side.oracle.world.balance(teller.side.now())
+    teller.say("debit", amount=balance - 19, key="debit 10, below the warning threshold")
+    for number in range(3):
+        teller.say("grant", amount=1, key=f"grant 16 {number}, at the warning threshold")
+        teller.say("debit", amount=1, key=f"debit 11 {number}, below it again")
+    teller.say("debit", amount=14, key="debit 12, below the reserve", already_used=True)
+    teller.say("grant", amount=10, expires_at=after(130), key="grant 17")
+    teller.say("grant", amount=10, expires_at=after(140), key="grant 18")
+    teller.until(150)
+    teller.say("grant", amount=1, key="grant 19")

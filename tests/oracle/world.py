@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.oracle.inputs import MOST, Split, check_instant, check_thresholds, check_ttl, price, split_of, whole
 from tests.oracle.shapes import BALANCE_SIGN, OVERAGE, REMAINING_SIGN, Answer, Hold, Line, Pack, Request
+from tests.oracle.telling import Teller
 from tokenwell.errors import (
     AiStopped,
     AmountInvalid,
@@ -55,6 +56,7 @@ class World:
     holds: dict[str, Hold] = field(default_factory=dict)
     requests: dict[str, Request] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
+    teller: Teller = field(default_factory=Teller)
 
     # What can be read
 
@@ -104,6 +106,9 @@ class World:
         due = [pack for pack in self.packs if pack.status(self.now) == "expired" and pack.closed_by is None]
         for pack in sorted(due, key=lambda pack: (pack.expires_at, pack.burn_order())):
             self.forfeit("expire", pack.remaining, pack, at=pack.expires_at)
+            at = self.lines[-1].at
+            self.tell_pack("pack.expired", pack, at=at, forfeited_tokens=pack.remaining)
+            self.look(at)
 
     def forfeit(self, kind: str, amount: int, pack: Pack, **shown: Any) -> None:
         """Write a line that forfeits tokens of a pack; the first one closes it."""
@@ -115,6 +120,36 @@ class World:
         parts = len(self.lines) - first
         for part in range(1, parts + 1):
             self.lines[first + part - 1] = self.lines[first + part - 1]._replace(part=part, parts=parts)
+
+    # Telling
+
+    def tell(self, kind: str, at: datetime | None = None, **detail: Any) -> None:
+        """Tell something, with the balance and the number of the last line."""
+        line = self.lines[-1]
+        self.teller.tell(kind, at or self.now, **detail, balance_tokens=line.balance, seq=line.seq)
+
+    def tell_pack(self, kind: str, pack: Pack, at: datetime | None = None, **detail: Any) -> None:
+        """Tell something about a pack."""
+        about = {"pack_id": pack.id, "pack_number": pack.number, "total_tokens": pack.total, "remaining_tokens": pack.remaining}
+        self.tell(kind, at, **about, expires_at=pack.expires_at, **detail)
+
+    def look(self, at: datetime | None = None) -> None:
+        """Tell the state if it is another than was told, once there was a pack."""
+        if self.packs:
+            warning, reserve = self.thresholds()
+            line = self.lines[-1]
+            self.teller.look(at or self.now, balance=line.balance, seq=line.seq, warning=warning, reserve=reserve)
+
+    def tell_since(self, seq: int, *, overage_before: int) -> None:
+        """Tell what the lines after `seq` did: packs that ran out, the first overage, the state."""
+        for line in self.lines[seq:]:
+            if line.kind in ("debit", "overage_repaid") and line.remaining == 0 and line.pack:
+                pack = self.pack(line.pack)
+                if pack.closed_by is None:
+                    self.tell_pack("pack.depleted", pack)
+        if self.overage > 0 and overage_before == 0:
+            self.tell("overage.incurred", overage_tokens=self.overage)
+        self.look()
 
     # Packs
 
@@ -147,6 +182,9 @@ class World:
             self.write("overage_repaid", repaid, pack)
             pack.repaid = repaid
         self.number_parts(first)
+        self.tell_pack("pack.granted", pack, repaid_tokens=repaid)
+        if repaid:
+            self.tell("overage.repaid", repaid_tokens=repaid, overage_tokens=self.overage)
         return {"answer": "granted", "pack": pack.id, "number": number, "remaining": pack.remaining, "repaid": repaid}
 
     def revoke(self, *, pack: str, cancel_holds: bool = False, note: str = "") -> Answer:
@@ -160,12 +198,9 @@ class World:
         released = [hold for hold in self.holds.values() if hold.reserves(self.now) and revoked.id in hold.may_spend]
         for hold in released if cancel_holds else []:
             self.close(hold, "released", {"answer": "released", "hold": hold.id})
-        return {
-            "answer": "revoked",
-            "pack": revoked.id,
-            "forfeited": forfeited,
-            "released_holds": len(released) if cancel_holds else 0,
-        }
+        count = len(released) if cancel_holds else 0
+        self.tell_pack("pack.revoked", revoked, forfeited_tokens=forfeited, released_holds=count)
+        return {"answer": "revoked", "pack": revoked.id, "forfeited": forfeited, "released_holds": count}
 
     def extend(self, *, pack: str, expires_at: datetime | None, note: str = "") -> Answer:
         """Move a pack's expiry to a later instant, or to never."""
@@ -179,6 +214,7 @@ class World:
             raise RequestInvalid
         extended.expires_at = expires_at
         self.write("extend", 0, extended)
+        self.tell_pack("pack.extended", extended, expired_before=before)
         return {"answer": "extended", "pack": extended.id, "before": before, "expires_at": expires_at}
 
     # Holds

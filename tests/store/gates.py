@@ -13,6 +13,7 @@ from tokenwell import Meter
 from tokenwell.core.commands import Command
 from tokenwell.core.receipts import Answer
 from tokenwell.service.batching import Batcher, Commit
+from tokenwell.service.ports import new_id
 from tokenwell.store.dialects import parse_database
 from tokenwell.store.writer import Writer
 
@@ -56,7 +57,7 @@ class Gate:
 @contextmanager
 def gated(meter: Meter, url: str, *, queue_limit: int = 1000) -> Iterator[Gate]:
     """Put a gate before a meter's writer."""
-    writer = Writer(parse_database(url), thresholds=NO_THRESHOLDS, clock=meter.clock)
+    writer = Writer(parse_database(url), thresholds=NO_THRESHOLDS, clock=meter.clock, new_id=new_id)
     gate = Gate(writer.commit)
     meter.batcher.close()
     meter.batcher = Batcher(gate, queue_limit=queue_limit, batch_limit=256)

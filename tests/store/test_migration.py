@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -60,7 +59,20 @@ def definitions_of(engine: sqlalchemy.Engine) -> dict[str, list[str]]:
     """Return what the database itself says of its tables, columns, indexes and constraints, piece by piece in any order."""
     with engine.connect() as connection:
         rows = connection.execute(text(_SQLITE if engine.dialect.name == "sqlite" else _POSTGRES)).all()
-    return {name: sorted(re.split(r",?\s*\n\s*", told.strip())) for name, told in rows if not name.startswith("alembic_version")}
+    return {name: pieces_of(told) for name, told in rows if not name.startswith("alembic_version")}
+
+
+def pieces_of(told: str) -> list[str]:
+    """Return a definition cut at its outer parentheses and at the commas between them, in any order: a column added later stands
+    behind the constraints."""
+    depth, pieces = 0, [""]
+    for letter in told:
+        depth += (letter == "(") - (letter == ")")
+        if depth <= 1 and letter in "(),":
+            pieces.append("")
+        else:
+            pieces[-1] += letter
+    return sorted(" ".join(piece.split()) for piece in pieces if piece.strip())
 
 
 def test_the_migrated_tables_are_those_of_the_schema(engine: sqlalchemy.Engine) -> None:

@@ -11,10 +11,11 @@ from msgspec.structs import replace
 from tests.databases import sqlite_url_in
 from tests.oracle import story
 from tests.oracle.processes import Processes
-from tokenwell.core import burndown, charges, decide, draft, grants, health, packs, refunds, replays
+from tokenwell.core import announcements, burndown, charges, decide, draft, grants, health, packs, refunds, replays
 from tokenwell.core.account import Book
-from tokenwell.core.commands import Command
+from tokenwell.core.commands import Command, SetThresholds
 from tokenwell.core.draft import Draft
+from tokenwell.core.happenings import EventKind
 from tokenwell.core.health import State, Thresholds
 from tokenwell.core.holds import Hold
 from tokenwell.core.instants import expiry_micros
@@ -154,6 +155,48 @@ def a_refilled_pack_is_not_watched_for_its_expiry(patch: pytest.MonkeyPatch) -> 
     patch.setattr(Draft, "_next_expiry_at", of_grants_only)
 
 
+def a_balance_that_dithers_is_told_each_time(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(announcements, "RECOVERED_PERCENT", 100)
+
+
+def a_state_is_told_with_every_command(patch: pytest.MonkeyPatch) -> None:
+    decision = Draft.decision
+
+    def forgetful(self: Draft, *args: Any, **changes: Any) -> Any:
+        made = decision(self, *args, **changes)
+        return replace(made, account=replace(made.account, told_state=State.NORMAL))
+
+    patch.setattr(Draft, "decision", forgetful)
+
+
+def an_expiry_crosses_no_line(patch: pytest.MonkeyPatch) -> None:
+    tell_state = Draft.tell_state
+    patch.setattr(Draft, "tell_state", lambda self, at=None: None if at else tell_state(self))
+
+
+def an_event_is_lost(patch: pytest.MonkeyPatch, kind: EventKind) -> None:
+    tell = Draft.tell
+    patch.setattr(Draft, "tell", lambda self, told, **detail: None if told is kind else tell(self, told, **detail))
+
+
+def thresholds_cross_no_line(patch: pytest.MonkeyPatch) -> None:
+    set_thresholds = grants.set_thresholds
+
+    def silent(book: Book, command: Any, now: Any) -> Any:
+        made = set_thresholds(book, command, now)
+        return replace(made, events=[], account=replace(made.account, told_state=book.account.told_state))
+
+    patch.setitem(decide._DECIDERS, SetThresholds, silent)
+
+
+LOST = [
+    kind
+    for kind in EventKind
+    if kind.startswith(("state.", "overage.", "service."))
+    or kind in ("pack.granted", "pack.depleted", "pack.expired", "pack.revoked")
+]
+
+
 def _is_past(bound: Any, now: Any) -> bool:
     return bound is not None and bound < now
 
@@ -190,6 +233,10 @@ PLANTS: list[Plant] = [
     the_chain_skips_the_line_before,
     cancelled_holds_stay_open,
     a_refilled_pack_is_not_watched_for_its_expiry,
+    a_balance_that_dithers_is_told_each_time,
+    a_state_is_told_with_every_command,
+    an_expiry_crosses_no_line,
+    thresholds_cross_no_line,
 ]
 
 
@@ -209,4 +256,11 @@ def test_the_story_is_told_to_the_end_without_a_bug(processes: Processes) -> Non
 def test_a_planted_bug_is_caught(processes: Processes, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     with pytest.raises((AssertionError, InvariantBroken)):
+        story.tell(processes.side_by_side())
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_an_event_that_is_lost_is_missed(processes: Processes, kind: EventKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    an_event_is_lost(monkeypatch, kind)
+    with pytest.raises(AssertionError):
         story.tell(processes.side_by_side())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from tokenwell.core.health import Thresholds
+from tokenwell.core.happenings import Act, Event
+from tokenwell.core.health import State, Thresholds
 from tokenwell.core.holds import Hold, HoldStatus
 from tokenwell.core.instants import EPOCH
 from tokenwell.core.journal import GENESIS, Entry
@@ -19,7 +21,8 @@ BurnKey = tuple[int, int, int, str]
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """The totals of an organization. `next_expiry_at` and `next_lapse_at` are lower bounds: nothing expires or lapses before
-    them. `own_thresholds` None means the platform's. `version` counts the writes."""
+    them. `own_thresholds` None means the platform's. `version` counts the writes. `told_state` is the state that was last told to
+    people (`announcements`); the state itself is always computed."""
 
     organization_id: str
     seq: int = 0
@@ -34,6 +37,14 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     next_expiry_at: datetime | None = None
     next_lapse_at: datetime | None = None
     version: int = 0
+    told_state: State = State.NORMAL
+
+    @property
+    def due_at(self) -> datetime | None:
+        """The earlier of the two bounds."""
+        if self.next_expiry_at is None or self.next_lapse_at is None:
+            return self.next_expiry_at or self.next_lapse_at
+        return min(self.next_expiry_at, self.next_lapse_at)
 
 
 class RequestFacts(msgspec.Struct, kw_only=True):
@@ -162,7 +173,8 @@ class Book(msgspec.Struct, kw_only=True):
 
 
 class Decision(msgspec.Struct, kw_only=True):
-    """What a command changes: the account, the lines to append, new versions of packs and holds; and what to answer."""
+    """What a command changes: the account, the lines to append, new versions of packs and holds; what to answer, and what is told
+    of it."""
 
     account: Account
     entries: list[Entry]
@@ -170,6 +182,8 @@ class Decision(msgspec.Struct, kw_only=True):
     holds: dict[str, Hold]
     answer: Any
     thresholds: Thresholds | None = None
+    events: Sequence[Event] = ()
+    acts: Sequence[Act] = ()
 
     def apply(self, book: Book) -> None:
         """Carry the decision into the working copy, so that the next command is decided on it."""

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from tokenwell.core.happenings import Actor
 from tokenwell.core.health import Thresholds
 
 
@@ -30,11 +31,13 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """What every command carries. `key` is the idempotency key's 16 bytes, `fingerprint` the input's."""
+    """What every command carries. `key` is the idempotency key's 16 bytes, `fingerprint` the input's. Where `by` is given, an act
+    of theirs is written with the change; who asks is no part of the input."""
 
     organization_id: str
     key: bytes
     fingerprint: bytes
+    by: Actor | None = None
 
     @property
     def subject(self) -> bytes | str:
@@ -141,3 +144,7 @@ class SetThresholds(Command, frozen=True, kw_only=True):
 
     own: Thresholds | None
     platform: Thresholds
+
+
+class CloseDue(Command, frozen=True, kw_only=True):
+    """Close what is due and do nothing else: expiries and lapses of an organization without traffic."""

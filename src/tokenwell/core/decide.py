@@ -8,10 +8,25 @@ from typing import Any
 
 import msgspec
 
-from tokenwell.core import charges, grants, refunds, replays
+from tokenwell.core import acts, charges, grants, refunds, replays
 from tokenwell.core.account import Book, Decision, Needs
-from tokenwell.core.commands import Command, Debit, Extend, Grant, OpenHold, Refund, Release, Revoke, SetThresholds, Settle
+from tokenwell.core.announcements import pack_detail
+from tokenwell.core.commands import (
+    CloseDue,
+    Command,
+    Debit,
+    Extend,
+    Grant,
+    OpenHold,
+    Refund,
+    Release,
+    Revoke,
+    SetThresholds,
+    Settle,
+)
 from tokenwell.core.draft import Draft
+from tokenwell.core.happenings import EventKind
+from tokenwell.core.health import state_of
 from tokenwell.core.holds import Hold, HoldStatus
 from tokenwell.core.identifiers import settle_key
 from tokenwell.core.instants import EPOCH
@@ -25,6 +40,15 @@ Refusal = TokenwellError
 
 Outcome = Decision | Answer | Refusal | Needs
 
+
+def _closed(book: Book, command: CloseDue, now: datetime) -> Answer:
+    """Answer that nothing is due any more: `advance` comes before every command."""
+    balance = book.account.balance_tokens
+    return Answer(
+        organization_id=book.account.organization_id, at=now, balance_tokens=balance, state=state_of(balance, book.thresholds)
+    )
+
+
 _DECIDERS: dict[type[Command], Callable[[Book, Any, datetime], Outcome]] = {
     Debit: charges.debit,
     OpenHold: charges.open_hold,
@@ -35,9 +59,10 @@ _DECIDERS: dict[type[Command], Callable[[Book, Any, datetime], Outcome]] = {
     Extend: grants.extend,
     SetThresholds: grants.set_thresholds,
     Refund: refunds.refund,
+    CloseDue: _closed,
 }
 
-_NEEDLESS = (Debit, Grant, SetThresholds)
+_NEEDLESS = (Debit, Grant, SetThresholds, CloseDue)
 
 
 def decide(book: Book, command: Command, now: datetime) -> Outcome:
@@ -52,7 +77,10 @@ def decide(book: Book, command: Command, now: datetime) -> Outcome:
     replay = replays.replay_of(book, command)
     if replay is not None:
         return replay
-    return _DECIDERS[type(command)](book, command, now)
+    outcome = _DECIDERS[type(command)](book, command, now)
+    if command.by is not None and isinstance(outcome, Decision):
+        outcome.acts = [acts.act_of(book, command, outcome, now)]
+    return outcome
 
 
 def needs_of(book: Book, command: Command, *, check_key: bool = False) -> Needs | None:
@@ -63,7 +91,7 @@ def needs_of(book: Book, command: Command, *, check_key: bool = False) -> Needs 
     if not check_key and type(command) in _NEEDLESS:
         return None
     needs = Needs()
-    if check_key and not isinstance(command, Settle | Release | SetThresholds):
+    if check_key and not isinstance(command, Settle | Release | SetThresholds | CloseDue):
         keys, known = (needs.hold_keys, book.hold_keys) if isinstance(command, OpenHold) else (needs.keys, book.requests)
         if command.key not in known:
             keys.add(command.key)
@@ -139,6 +167,8 @@ def advance(
     for pack in sorted(expired, key=lambda pack: (pack.expires_at or EPOCH, pack.burn_order())):
         at = max(book.account.last_at, pack.expires_at or now)
         draft.forfeit(EntryKind.EXPIRE, pack, pack.remaining_tokens, {}, at=at)
+        draft.tell(EventKind.PACK_EXPIRED, at=at, forfeited_tokens=pack.remaining_tokens, **pack_detail(pack))
+        draft.tell_state(at=at)
     for hold in lapsed:
         draft.holds[hold.id] = msgspec.structs.replace(hold, status=HoldStatus.LAPSED, closed_at=hold.lapses_at)
         draft.held_tokens -= hold.tokens

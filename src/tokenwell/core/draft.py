@@ -7,8 +7,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from tokenwell.core import announcements
 from tokenwell.core.account import Book, Decision
 from tokenwell.core.commands import Command
+from tokenwell.core.happenings import Event, EventKind
 from tokenwell.core.health import State, Thresholds, state_of
 from tokenwell.core.holds import Hold, HoldStatus
 from tokenwell.core.journal import SIGNS, Entry, EntryKind, seal, state_flag
@@ -36,6 +38,9 @@ class Draft:
         self.entries: list[Entry] = []
         self.packs: dict[str, Pack] = {}
         self.holds: dict[str, Hold] = {}
+        self.told_state = account.told_state
+        self.has_packs = account.pack_count > 0
+        self.events: list[Event] = []
 
     @property
     def state(self) -> State:
@@ -110,10 +115,40 @@ class Draft:
         self.holds[hold.id] = hold
         return hold
 
+    def tell(self, kind: EventKind, *, at: datetime | None = None, **detail: Any) -> None:
+        """Add an event, with the balance and the last line as they are now."""
+        told = announcements.event_detail(detail | {"balance_tokens": self.balance_tokens, "seq": self.seq})
+        self.events.append(Event(organization_id=self._organization_id, at=at or self.now, kind=kind, detail=told))
+
+    def tell_state(self, *, at: datetime | None = None) -> None:
+        """Tell the state if the balance has crossed a line since it was told last. Nothing is told before the first pack."""
+        state, before = self.state, self.told_state
+        if state is before or not self.has_packs:
+            return
+        state = announcements.state_to_tell(before, state, self.balance_tokens, self.thresholds)
+        if state is before:
+            return
+        self.told_state = state
+        lines = {"warning_tokens": self.thresholds.warning_tokens, "reserve_tokens": self.thresholds.reserve_tokens}
+        for kind in announcements.kinds_of(before, state):
+            self.tell(kind, at=at, state=state, before=before, **lines)
+
+    def _tell_changes(self) -> None:
+        account = self._book.account
+        for pack in self.packs.values():
+            if pack.remaining_tokens == 0 and pack.closed_seq is None:
+                before = self._book.packs.get(pack.id)
+                if before is None or before.remaining_tokens:
+                    self.tell(EventKind.PACK_DEPLETED, **announcements.pack_detail(pack))
+        if self.overage_tokens and not account.overage_tokens:
+            self.tell(EventKind.OVERAGE_INCURRED, overage_tokens=self.overage_tokens)
+        self.tell_state()
+
     def decision(self, answer: Any, *, thresholds: Thresholds | None = None, **account: Any) -> Decision:
         """Return the finished decision; `account` are further changes to the account."""
         account.setdefault("next_expiry_at", self._next_expiry_at())
         account.setdefault("last_at", self.now)
+        self._tell_changes()
         return Decision(
             account=replace(
                 self._book.account,
@@ -123,6 +158,7 @@ class Draft:
                 held_tokens=self.held_tokens,
                 overage_tokens=self.overage_tokens,
                 last_closed_seq=self.last_closed_seq,
+                told_state=self.told_state,
                 **account,
             ),
             entries=self.entries,
@@ -130,6 +166,7 @@ class Draft:
             holds=self.holds,
             answer=answer,
             thresholds=thresholds,
+            events=self.events,
         )
 
     def _next_expiry_at(self) -> datetime | None:

@@ -8,8 +8,10 @@ import msgspec
 
 from tokenwell.core.account import Book, Decision
 from tokenwell.core.amounts import MAX_TOKENS
+from tokenwell.core.announcements import pack_detail
 from tokenwell.core.commands import Extend, Grant, Revoke, SetThresholds
 from tokenwell.core.draft import Draft, start_of
+from tokenwell.core.happenings import EventKind
 from tokenwell.core.holds import Hold, HoldStatus
 from tokenwell.core.journal import EntryKind, state_flag
 from tokenwell.core.packs import Pack
@@ -68,6 +70,10 @@ def grant(book: Book, command: Grant, now: datetime) -> Decision | TokenwellErro
         draft.overage_tokens -= repaid
         pack = msgspec.structs.replace(pack, repaid_tokens=repaid)
         pack = draft.spend(EntryKind.OVERAGE_REPAID, pack, repaid, {"part": 2, "parts": 2})
+    draft.has_packs = True
+    draft.tell(EventKind.PACK_GRANTED, repaid_tokens=repaid, **pack_detail(pack))
+    if repaid:
+        draft.tell(EventKind.OVERAGE_REPAID, repaid_tokens=repaid, overage_tokens=draft.overage_tokens)
     answer = Granted(
         organization_id=account.organization_id,
         at=now,
@@ -94,6 +100,7 @@ def revoke(book: Book, command: Revoke, now: datetime) -> Decision | TokenwellEr
     draft.forfeit(EntryKind.REVOKE, pack, forfeited, {"note": command.note, "detail": detail, **start_of(command)})
     for hold in released:
         draft.close(hold, HoldStatus.RELEASED, balance_after_tokens=draft.balance_tokens, flags=state_flag(draft.state))
+    draft.tell(EventKind.PACK_REVOKED, forfeited_tokens=forfeited, released_holds=len(released), **pack_detail(pack))
     return draft.decision(
         Revoked(
             organization_id=pack.organization_id,
@@ -130,6 +137,7 @@ def extend(book: Book, command: Extend, now: datetime) -> Decision | TokenwellEr
     detail = ExtendDetail(before=before, after=pack.expires_at)
     line = {"note": command.note, "detail": _encoder.encode(detail).decode(), **start_of(command)}
     draft.write(EntryKind.EXTEND, 0, line, pack=pack)
+    draft.tell(EventKind.PACK_EXTENDED, expired_before=before, **pack_detail(pack))
     return draft.decision(
         Extended(
             organization_id=pack.organization_id,

@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -54,7 +54,13 @@ class Batcher:
 
     def submit(self, command: Command) -> Answer:
         """Commit a command and return its answer, or raise its error. Raises StoreBusy if too many wait."""
-        waiter = self._enqueue(Waiter(command))
+        (waiter,) = self._enqueue_all([Waiter(command)])
+        answer = self._await_turn(waiter)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _await_turn(self, waiter: Waiter) -> Answer | Exception:
         assert waiter.done is not None
         # Whoever finds the writer free writes for all who wait; the others find their answer ready when it is their turn.
         while waiter.answer is None:
@@ -68,29 +74,51 @@ class Batcher:
             else:
                 waiter.done.wait()
                 waiter.done.clear()
-        if isinstance(waiter.answer, Exception):
-            raise waiter.answer
         return waiter.answer
+
+    def submit_many(self, commands: Sequence[Command]) -> list[Answer | Exception]:
+        """Commit many commands, as many to a transaction as go into it; returns an answer or an error for each, in order.
+
+        Raises StoreBusy if too many wait already: then none was taken.
+        """
+        waiters = self._enqueue_all([Waiter(command) for command in commands])
+        return [self._await_turn(waiter) for waiter in waiters]
 
     async def asubmit(self, command: Command) -> Answer:
         """Commit a command without blocking the event loop. A cancelled caller's command may still be committed."""
         waiter = Waiter(command, asyncio.get_running_loop().create_future())
-        self._enqueue(waiter)
+        self._enqueue_all([waiter])
+        self._call_writer()
+        assert waiter.future is not None
+        return await waiter.future
+
+    async def asubmit_many(self, commands: Sequence[Command]) -> list[Answer | Exception]:
+        """Commit many commands, as `submit_many` does, without blocking the event loop."""
+        loop = asyncio.get_running_loop()
+        waiters = self._enqueue_all([Waiter(command, loop.create_future()) for command in commands])
+        self._call_writer()
+        outcomes = await asyncio.gather(*(waiter.future for waiter in waiters if waiter.future), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
+                raise outcome
+        return cast("list[Answer | Exception]", outcomes)
+
+    def _call_writer(self) -> None:
         if self._thread is None:
             self._start()
         if self._idle:
             self._idle = False
             self._work.release()
-        assert waiter.future is not None
-        return await waiter.future
 
-    def _enqueue(self, waiter: Waiter) -> Waiter:
+    def _enqueue_all(self, waiters: list[Waiter]) -> list[Waiter]:
+        """Queue them if there is room; many at once may go beyond the limit where nobody else waits."""
         if self._closed:
             raise StoreUnavailable("the meter is closed")
-        if len(self._queue) >= self._queue_limit:
-            raise StoreBusy(waiting=len(self._queue))
-        self._queue.append(waiter)
-        return waiter
+        waiting = len(self._queue)
+        if waiting and waiting + len(waiters) > self._queue_limit:
+            raise StoreBusy(waiting=waiting)
+        self._queue.extend(waiters)
+        return waiters
 
     def close(self) -> None:
         """Commit what waits, then stop."""

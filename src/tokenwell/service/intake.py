@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from tokenwell.core.amounts import MAX_CHARGE_TOKENS, parse_amount
-from tokenwell.core.commands import Charge, Debit, Extend, Grant, OpenHold, Refund, Release, Revoke, SetThresholds, Settle
+from tokenwell.core.commands import Charge, CloseDue, Debit, Extend, Grant, OpenHold, Refund, Release, Revoke, SetThresholds, Settle
+from tokenwell.core.happenings import Actor
 from tokenwell.core.health import Thresholds
 from tokenwell.core.holds import LONGEST_HOLD
 from tokenwell.core.identifiers import (
@@ -47,27 +48,33 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Intake:
-    """Builds commands. Reads only what a command's input refers to: rates, and packs by number."""
+    """Builds commands. Reads only what a command's input refers to: rates, and packs by number.
+
+    Where an administrative write names who it is `by`, an act of theirs is kept with it.
+    """
 
     def __init__(self, reading: Reading, ratebook: RateBook, *, platform: Thresholds) -> None:
         self._reading = reading
         self._ratebook = ratebook
         self._platform = platform
 
-    def set_thresholds(self, organization_id: str, *, warning: int | str, reserve: int | str) -> SetThresholds:
+    def set_thresholds(
+        self, organization_id: str, *, warning: int | str, reserve: int | str, by: Actor | None = None
+    ) -> SetThresholds:
         """Set an organization's own thresholds, in tokens. Raises ThresholdsInvalid unless warning ≥ reserve ≥ 0."""
         own = Thresholds(parse_amount(warning, field="warning", least=0), parse_amount(reserve, field="reserve", least=0))
-        return self._thresholds(organization_id, own)
+        return self._thresholds(organization_id, own, by)
 
-    def clear_thresholds(self, organization_id: str) -> SetThresholds:
+    def clear_thresholds(self, organization_id: str, *, by: Actor | None = None) -> SetThresholds:
         """Return an organization to the platform's thresholds."""
-        return self._thresholds(organization_id, None)
+        return self._thresholds(organization_id, None, by)
 
-    def _thresholds(self, organization_id: str, own: Thresholds | None) -> SetThresholds:
+    def _thresholds(self, organization_id: str, own: Thresholds | None, by: Actor | None) -> SetThresholds:
         return SetThresholds(
             organization_id=_known(organization_id),
             key=new_bytes(),
             fingerprint=b"",
+            by=by,
             own=own,
             platform=self._platform,
         )
@@ -81,6 +88,7 @@ class Intake:
         priority: int = 0,
         note: str = "",
         key: str | None = None,
+        by: Actor | None = None,
     ) -> Grant:
         """Grant a pack of `amount` tokens (1 … MAX_TOKENS, `"5M"` is understood) that expires at an instant, or never.
 
@@ -95,6 +103,7 @@ class Intake:
             organization_id=_known(organization_id),
             key=_key(key)[1],
             fingerprint=fingerprint_of("grant", total, expires_at, priority, note),
+            by=by,
             pack_id=new_id("pack"),
             total_tokens=total,
             expires_at=expires_at,
@@ -103,7 +112,14 @@ class Intake:
         )
 
     def revoke(
-        self, organization_id: str, pack: str, *, cancel_holds: bool = False, note: str = "", key: str | None = None
+        self,
+        organization_id: str,
+        pack: str,
+        *,
+        cancel_holds: bool = False,
+        note: str = "",
+        key: str | None = None,
+        by: Actor | None = None,
     ) -> Revoke:
         """Revoke a pack, named by id or number (`PK-7`). What is left of it stops counting at once.
 
@@ -115,13 +131,21 @@ class Intake:
             organization_id=_known(organization_id),
             key=_key(key)[1],
             fingerprint=fingerprint_of("revoke", pack_id, bool(cancel_holds), note),
+            by=by,
             pack_id=pack_id,
             cancel_holds=bool(cancel_holds),
             note=note,
         )
 
     def extend(
-        self, organization_id: str, pack: str, *, expires_at: datetime | None, note: str = "", key: str | None = None
+        self,
+        organization_id: str,
+        pack: str,
+        *,
+        expires_at: datetime | None,
+        note: str = "",
+        key: str | None = None,
+        by: Actor | None = None,
     ) -> Extend:
         """Move a pack's expiry to a later instant, or (None) to never. Raises PackNotFound, PackAlreadyRevoked, PackExpired."""
         pack_id = self._pack_id(organization_id, pack)
@@ -131,6 +155,7 @@ class Intake:
             organization_id=_known(organization_id),
             key=_key(key)[1],
             fingerprint=fingerprint_of("extend", pack_id, expires_at, note),
+            by=by,
             pack_id=pack_id,
             expires_at=expires_at,
             note=note,
@@ -236,7 +261,14 @@ class Intake:
         )
 
     def refund(
-        self, organization_id: str, request_id: str, amount: int | str | None = None, *, note: str = "", key: str | None = None
+        self,
+        organization_id: str,
+        request_id: str,
+        amount: int | str | None = None,
+        *,
+        note: str = "",
+        key: str | None = None,
+        by: Actor | None = None,
     ) -> Refund:
         """Give tokens of a charged request back to the packs they came from; all that is left of it unless `amount` says less.
 
@@ -250,12 +282,17 @@ class Intake:
             organization_id=_known(organization_id),
             key=key_16,
             fingerprint=fingerprint_of("refund", request_id, tokens, note),
+            by=by,
             refund_id=refund_id,
             request_id=request_id,
             debited_keys=request_keys(request_id),
             amount_tokens=tokens,
             note=note,
         )
+
+    def close_due(self, organization_id: str) -> CloseDue:
+        """Close what is due of an organization, with no other change."""
+        return CloseDue(organization_id=_known(organization_id), key=new_bytes(), fingerprint=b"")
 
     def _charge(
         self,

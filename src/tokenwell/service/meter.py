@@ -15,6 +15,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from tokenwell.core.commands import Command
 from tokenwell.core.forecast import Forecast
+from tokenwell.core.happenings import Actor
 from tokenwell.core.health import Thresholds
 from tokenwell.core.identifiers import check_label, check_organization_id
 from tokenwell.core.receipts import Answer, Extended, Granted, Held, Receipt, Released, Revoked, ThresholdsSet
@@ -22,7 +23,7 @@ from tokenwell.errors import StoreError
 from tokenwell.service.batching import Batcher
 from tokenwell.service.forecasting import Forecasting
 from tokenwell.service.intake import HOLD_TTL, Intake
-from tokenwell.service.ports import Clock, Organization, in_utc, system_clock
+from tokenwell.service.ports import Clock, Organization, in_utc, new_id, system_clock
 from tokenwell.service.ratebook import RateBook
 from tokenwell.service.reading import Reading
 from tokenwell.store import registry
@@ -119,7 +120,7 @@ class Meter:
         self.forecasting = Forecasting(self.engine, platform=thresholds, clock=clock)
         self.ratebook = RateBook(self.engine, clock)
         self.intake = Intake(self.reading, self.ratebook, platform=thresholds)
-        self._writer = Writer(database, thresholds=thresholds, clock=clock)
+        self._writer = Writer(database, thresholds=thresholds, clock=clock, new_id=new_id)
         self.batcher = Batcher(self._writer.commit, queue_limit=queue_limit, batch_limit=batch_limit)
         self.aio = AsyncMeter(self)
 
@@ -135,16 +136,29 @@ class Meter:
         self._writer.close()
         self.engine.dispose()
 
-    def create_organization(self, organization_id: str, *, name: str | None = None) -> Organization:
+    def create_organization(self, organization_id: str, *, name: str | None = None, by: Actor | None = None) -> Organization:
         """Create an organization; again with the same name changes nothing. Raises OrganizationExists for another name."""
         organization_id = check_organization_id(organization_id)
         label = check_label(name, field="name") or organization_id
-        registry.create_organization(self.engine, organization_id, name=label, now=self.clock())
+        registry.create_organization(self.engine, organization_id, name=label, now=self.clock(), by=by, act_id=new_id("act"))
         return self.organization(organization_id)
 
     def forecast(self, organization_id: str) -> Forecast | None:
         """Return what comes if use goes on as it was, as `Forecasting.forecast` does; None with less than a day of use."""
         return self.forecasting.forecast(organization_id)
+
+    def sweep(self, *, limit: int = 100) -> int:
+        """Close what is due in up to `limit` organizations, the longest overdue first, without any traffic of theirs.
+
+        Returns in how many it was done: `limit` means that there may be more. Any number of processes may sweep at once.
+        """
+        due = self.reading.organizations_due(limit=limit)
+        outcomes = self.batcher.submit_many([self.intake.close_due(organization_id) for organization_id in due])
+        for outcome in outcomes:
+            if isinstance(outcome, StoreError):
+                raise outcome
+        # A defect was logged where it was met: one broken organization must not keep the others from being swept.
+        return sum(not isinstance(outcome, Exception) for outcome in outcomes)
 
     @contextmanager
     def hold(
@@ -193,9 +207,13 @@ class AsyncMeter:
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
 
-    async def create_organization(self, organization_id: str, *, name: str | None = None) -> Organization:
+    async def create_organization(self, organization_id: str, *, name: str | None = None, by: Actor | None = None) -> Organization:
         """Create an organization, as `Meter.create_organization` does."""
-        return await asyncio.to_thread(self.meter.create_organization, organization_id, name=name)
+        return await asyncio.to_thread(self.meter.create_organization, organization_id, name=name, by=by)
+
+    async def sweep(self, *, limit: int = 100) -> int:
+        """Close what is due, as `Meter.sweep` does."""
+        return await asyncio.to_thread(self.meter.sweep, limit=limit)
 
     async def forecast(self, organization_id: str) -> Forecast | None:
         """Return what comes if use goes on as it was, as `Meter.forecast` does."""

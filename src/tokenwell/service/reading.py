@@ -94,6 +94,11 @@ class Reading:
             head_hash=totals.head_hash.hex(),
         )
 
+    def organizations_due(self, *, limit: int = 50) -> list[str]:
+        """Return the ids of organizations in which a pack has expired or a hold has lapsed and nobody has written it yet."""
+        with reading(self._engine) as connection:
+            return reader.accounts_due(connection, self._clock(), limit=_limit(limit))
+
     def packs(
         self,
         organization_id: str,

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from tokenwell.core.account import Account
 from tokenwell.core.audit import Auditor
-from tokenwell.core.instants import NEVER_MICROS, from_micros
+from tokenwell.core.instants import NEVER_MICROS, expiry_micros, from_micros
 from tokenwell.core.journal import Entry
 from tokenwell.store import reader, schema
 from tokenwell.store.rows import Row, entry_from, entry_rows, pack_from, rollup_rows
@@ -34,6 +34,7 @@ def audit(engine: sqlalchemy.Engine, organization_id: str, progress: Callable[[i
         auditor.compare_account(account)
         _compare_packs(connection, auditor, account)
         _compare_holds(connection, auditor, account)
+        _compare_due(connection, auditor, account)
         auditor.compare_sums("rollup", _rollups(connection, organization_id), sums)
     return auditor
 
@@ -72,6 +73,13 @@ def _compare_holds(connection: sqlalchemy.Connection, auditor: Auditor, account:
     ).one()
     auditor.compare_sums("held", {auditor.organization_id: account.held_tokens}, {auditor.organization_id: int(held)})
     auditor.compare_bound("lapse", account.next_lapse_at, None if earliest == NEVER_MICROS else from_micros(earliest))
+
+
+def _compare_due(connection: sqlalchemy.Connection, auditor: Auditor, account: Account) -> None:
+    table = schema.account
+    told = connection.execute(select(table.c.due_at).where(table.c.organization_id == auditor.organization_id)).scalar_one()
+    if told > expiry_micros(account.due_at):
+        auditor.problem(f"account: what is due is looked for at {told}, its bounds give {expiry_micros(account.due_at)}")
 
 
 def _add(sums: dict[Row, list[int]], rows: list[Row]) -> None:

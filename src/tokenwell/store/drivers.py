@@ -19,6 +19,7 @@ from tokenwell.store.rows import Row
 Query = tuple[str, Sequence[Any]]
 
 _CHUNKS = (64, 16, 4, 1)
+_VERSION = statements.VERSION_PLACE
 
 
 class Driver(Protocol):
@@ -89,7 +90,7 @@ class SqliteDriver:
         return [self._execute(sql, parameters).fetchall() for sql, parameters in queries]
 
     def write(self, accounts: list[Row], changes: Sequence[tuple[Table, list[Row]]], *, begun: bool) -> None:
-        self._insert(schema.account, [(*row[:-1], row[-1] + 1) for row in accounts])
+        self._insert(schema.account, [(*row[:_VERSION], row[_VERSION] + 1, *row[_VERSION + 1 :]) for row in accounts])
         for table, rows in changes:
             self._insert(table, rows)
         self.committing = True

@@ -19,6 +19,7 @@ from tokenwell.errors import OrganizationNotFound
 from tokenwell.store import schema
 from tokenwell.store.dialects import translate
 from tokenwell.store.rows import account_from, entry_from, pack_from
+from tokenwell.store.statements import ACCOUNTS_DUE
 
 _account, _pack, _hold, _entry, _rollup = schema.account, schema.pack, schema.hold, schema.entry, schema.rollup
 
@@ -72,6 +73,12 @@ def account(connection: Connection, organization_id: str) -> Account:
     if row is None:
         raise OrganizationNotFound(organization_id=organization_id)
     return account_from(row)
+
+
+def accounts_due(connection: Connection, now: datetime, *, limit: int) -> list[str]:
+    """Return the organizations in which something may be due at `now`, the longest overdue first."""
+    rows = connection.execute(sqlalchemy.text(ACCOUNTS_DUE), {"now": to_micros(now), "limit": limit})
+    return [row[0] for row in rows]
 
 
 def due_tokens(connection: Connection, organization_id: str, now: datetime) -> tuple[int, int]:

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from tokenwell.core.account import Account
-from tokenwell.core.health import Thresholds
+from tokenwell.core.happenings import Act, Event
+from tokenwell.core.health import State, Thresholds
 from tokenwell.core.holds import Hold, HoldStatus
 from tokenwell.core.instants import NEVER_MICROS, expiry_micros, from_micros, to_micros
 from tokenwell.core.journal import Entry, EntryKind
@@ -47,6 +48,8 @@ def account_row(account: Account) -> Row:
         expiry_micros(account.next_expiry_at),
         expiry_micros(account.next_lapse_at),
         account.version,
+        account.told_state.value,
+        expiry_micros(account.due_at),
     )
 
 
@@ -66,6 +69,7 @@ def account_from(row: Sequence[Any]) -> Account:
         next_expiry_at=_instant(row[11]),
         next_lapse_at=_instant(row[12]),
         version=row[13],
+        told_state=State(row[14]),
     )
 
 
@@ -186,6 +190,18 @@ def entry_from(row: Sequence[Any]) -> Entry:
 
 def _bytes(value: Any) -> bytes | None:
     return None if value is None else bytes(value)
+
+
+def event_row(event: Event, event_id: str) -> Row:
+    """Return the row of an event that nobody was told of yet, in the order of the table."""
+    return (event.organization_id, event_id, to_micros(event.at), event.kind.value, event.detail, None)
+
+
+def act_row(act: Act, act_id: str) -> Row:
+    """Return the row of an act, in the order of the table."""
+    actor = act.actor
+    return (act.organization_id, act_id, to_micros(act.at), actor.kind.value, actor.id, actor.name, actor.source, act.action,
+            act.subject, act.before, act.after)  # fmt: skip
 
 
 def bucket_of(micros: int) -> int:

@@ -83,17 +83,22 @@ def insert_json(table: Table) -> str:
     )
 
 
-_WRITTEN = [name for name in _REPLACED["account"] if name != "version"]
+VERSION_PLACE = names_of(schema.account).index("version")
+"""Where an account's row holds its version."""
 
 UPDATE_ACCOUNT = (
     "UPDATE account SET "
-    + ", ".join(f"{name} = ${place}" for place, name in enumerate(_WRITTEN, start=1))
-    + f", version = CASE WHEN version = ${len(_WRITTEN) + 1} THEN version + 1 END WHERE organization_id = ${len(_WRITTEN) + 2}"
+    + ", ".join(
+        f"version = CASE WHEN version = ${place} THEN version + 1 END" if name == "version" else f"{name} = ${place}"
+        for place, name in enumerate(_REPLACED["account"], start=1)
+    )
+    + f" WHERE organization_id = ${len(_REPLACED['account']) + 1}"
 )
-"""Writes one account if nobody else did since it was read: otherwise the version would become null, and the statement fails."""
+"""Writes one account if nobody else did since it was read: otherwise the version would become null, and the statement fails.
+The parameters are the account's row, its organization last."""
 
 UPDATE_ACCOUNTS = (
-    f"UPDATE account SET {', '.join(f'{name} = r.{name}' for name in _WRITTEN)}, "
+    f"UPDATE account SET {', '.join(f'{name} = r.{name}' for name in _REPLACED['account'] if name != 'version')}, "
     "version = CASE WHEN account.version = r.version THEN account.version + 1 END "
     f"FROM json_to_recordset($1::json) AS r({_record(schema.account)}) WHERE account.organization_id = r.organization_id"
 )
@@ -125,6 +130,7 @@ HOLD_BY_KEY = f"{_HOLDS} AND key = ?"
 HOLDS_OPEN = f"{_HOLDS} AND status = 'open'"
 HOLDS_DUE = f"{_HOLDS} AND status = 'open' AND lapses_at <= ?"
 NEXT_LAPSE = "SELECT MIN(lapses_at) FROM hold WHERE organization_id = ? AND status = 'open' AND lapses_at > ?"
+ACCOUNTS_DUE = "SELECT organization_id FROM account WHERE due_at <= :now ORDER BY due_at LIMIT :limit"
 ENTRY_BY_KEY = f"{_ENTRIES} AND key = ?"
 ENTRIES_BETWEEN = f"{_ENTRIES} AND seq BETWEEN ? AND ? ORDER BY seq"
 RETURNED = (

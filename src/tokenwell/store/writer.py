@@ -17,7 +17,8 @@ import sqlalchemy
 
 from tokenwell.core import decide
 from tokenwell.core.account import Book, Decision, Needs
-from tokenwell.core.commands import Command
+from tokenwell.core.commands import CloseDue, Command
+from tokenwell.core.happenings import Act, Event
 from tokenwell.core.health import Thresholds
 from tokenwell.core.holds import Hold
 from tokenwell.core.journal import Entry
@@ -29,7 +30,7 @@ from tokenwell.store import schema
 from tokenwell.store.dialects import Database, translate
 from tokenwell.store.drivers import Driver, is_conflict, open_driver
 from tokenwell.store.loading import load_books, load_due, load_needs
-from tokenwell.store.rows import account_row, entry_rows, hold_row, pack_row, rollup_rows
+from tokenwell.store.rows import account_row, act_row, entry_rows, event_row, hold_row, pack_row, rollup_rows
 
 _ATTEMPTS = 5
 _CAREFUL_BATCHES = 16  # after somebody else got in the way, so many batches lock before they decide
@@ -65,11 +66,18 @@ class Writer:
     """Commits batches of commands. Not thread-safe: one thread at a time holds it."""
 
     def __init__(
-        self, database: Database, *, thresholds: Thresholds, clock: Callable[[], datetime], most_books: int = 20_000
+        self,
+        database: Database,
+        *,
+        thresholds: Thresholds,
+        clock: Callable[[], datetime],
+        new_id: Callable[[str], str],
+        most_books: int = 20_000,
     ) -> None:
         self._database = database
         self._thresholds = thresholds
         self._clock = clock
+        self._new_id = new_id
         self._most_books = most_books
         self._driver: Driver | None = None
         self._books: dict[str, Book] = {}
@@ -113,7 +121,7 @@ class Writer:
             certain = driver.verifies_first or attempt > 0 or self._careful > 0
             batch = Batch(driver, self._books, self._thresholds, organization_ids, certain=certain, check_keys=attempt > 0)
             try:
-                answers = batch.run(commands, self._clock)
+                answers = batch.run(commands, self._clock, self._new_id)
                 self._careful = _CAREFUL_BATCHES if attempt else max(0, self._careful - 1)
                 self._trim()
                 return answers
@@ -182,9 +190,13 @@ class Batch:
         self._entries: list[Entry] = []
         self._packs: dict[str, Pack] = {}
         self._holds: dict[str, Hold] = {}
+        self._events: list[Event] = []
+        self._acts: list[Act] = []
         self._written: set[str] = set()
 
-    def run(self, commands: Sequence[Command], clock: Callable[[], datetime]) -> list[Answer | Exception]:
+    def run(
+        self, commands: Sequence[Command], clock: Callable[[], datetime], new_id: Callable[[str], str]
+    ) -> list[Answer | Exception]:
         """Open the books, decide, write and commit. Raises Stale where somebody else wrote since the books were read."""
         self._open_books()
         now = clock()
@@ -197,13 +209,13 @@ class Batch:
             answer = (
                 OrganizationNotFound(organization_id=command.organization_id) if book is None else self._decide(book, command, now)
             )
-            if isinstance(answer, Exception):
+            if isinstance(answer, Exception) or isinstance(command, CloseDue):
                 doubtful.add(command.organization_id)
             answers.append(answer)
         if doubtful and not self._check_keys:
             self._replay(commands, answers)
         self._verify(doubtful - self._written)
-        self._write()
+        self._write(new_id)
         return answers
 
     def _open_books(self) -> None:
@@ -267,6 +279,8 @@ class Batch:
         self._entries.extend(decision.entries)
         self._packs.update(decision.packs)
         self._holds.update(decision.holds)
+        self._events.extend(decision.events)
+        self._acts.extend(decision.acts)
         self._written.add(book.account.organization_id)
 
     def _replay(self, commands: Sequence[Command], answers: list[Answer | Exception]) -> None:
@@ -280,7 +294,7 @@ class Batch:
                 answers[place] = replay
 
     def _verify(self, organization_ids: set[str]) -> None:
-        """Make sure that a refusal was not decided on a book that somebody else has changed since."""
+        """Make sure that a refusal, or that nothing is due, was not decided on a book that somebody else has changed since."""
         if self._certain or not organization_ids:
             return
         versions = self._driver.versions(sorted(organization_ids))
@@ -289,7 +303,7 @@ class Batch:
             if versions.get(organization_id) != (None if book is None else book.account.version):
                 raise Stale
 
-    def _write(self) -> None:
+    def _write(self, new_id: Callable[[str], str]) -> None:
         if not self._written:
             self._driver.rollback()
             self._tidy()
@@ -300,6 +314,8 @@ class Batch:
             (schema.hold, [hold_row(hold) for hold in self._holds.values()]),
             (schema.entry, rows),
             (schema.rollup, rollup_rows(rows)),
+            (schema.event, [event_row(event, new_id("evt")) for event in self._events]),
+            (schema.act, [act_row(act, new_id("act")) for act in self._acts]),
         ]
         accounts = [account_row(self._books[organization_id].account) for organization_id in sorted(self._written)]
         self._driver.write(accounts, changes, begun=self._certain)

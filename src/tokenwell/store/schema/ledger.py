@@ -51,9 +51,12 @@ account = Table(
     Column("next_expiry_at", Instant, nullable=False),
     Column("next_lapse_at", Instant, nullable=False),
     Column("version", BigInteger, nullable=False),
+    Column("told_state", Text, nullable=False, server_default="normal"),
+    Column("due_at", Instant, nullable=False, server_default="0"),
     PrimaryKeyConstraint("organization_id"),
     ForeignKeyConstraint(["organization_id"], ["organization.organization_id"]),
     CheckConstraint("balance_tokens >= 0 AND held_tokens >= 0 AND overage_tokens >= 0", name="not_negative"),
+    Index("ix_account_due", "due_at", "organization_id"),
     sqlite_with_rowid=False,
 )
 
