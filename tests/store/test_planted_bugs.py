@@ -22,7 +22,7 @@ from tokenwell.core.instants import expiry_micros
 from tokenwell.core.journal import GENESIS, EntryKind, seal
 from tokenwell.core.packs import Pack
 from tokenwell.errors import InvariantBroken
-from tokenwell.service import intake
+from tokenwell.service import charging
 from tokenwell.store import writer
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -68,7 +68,7 @@ def apportioning_loses_tokens(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_charge_is_rounded_down(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(intake, "charge_of", lambda usage, rate: max(1, _cost(usage, rate) // 1_000_000))
+    patch.setattr(charging, "charge_of", lambda usage, rate: max(1, _cost(usage, rate) // 1_000_000))
 
 
 def what_goes_back_to_a_closed_pack_counts_again(patch: pytest.MonkeyPatch) -> None:

@@ -10,29 +10,25 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
-
 from tokenwell.core.amounts import MAX_CHARGE_TOKENS, parse_amount
-from tokenwell.core.commands import Charge, CloseDue, Debit, Extend, Grant, OpenHold, Refund, Release, Revoke, SetThresholds, Settle
+from tokenwell.core.commands import CloseDue, Debit, Extend, Grant, OpenHold, Refund, Release, Revoke, SetThresholds, Settle
 from tokenwell.core.happenings import Actor
 from tokenwell.core.health import Thresholds
 from tokenwell.core.holds import LONGEST_HOLD
 from tokenwell.core.identifiers import (
     check_key,
-    check_label,
     decode_id,
     encode_id,
     fingerprint_of,
-    is_organization_id,
     key_bytes,
     request_keys,
-    settle_key,
 )
 from tokenwell.core.instants import to_utc
-from tokenwell.core.packs import NOTE_LIMIT, PRIORITY_LIMIT
-from tokenwell.core.rates import Rate, charge_of
+from tokenwell.core.packs import PRIORITY_LIMIT
 from tokenwell.core.usage import Usage
-from tokenwell.errors import AmountInvalid, HoldNotFound, OrganizationNotFound, PackNotFound, RequestInvalid
+from tokenwell.errors import PackNotFound, RequestInvalid
+from tokenwell.service.charging import charge_given
+from tokenwell.service.checks import check_note, hold_bytes, known, name_and_key
 from tokenwell.service.ports import new_bytes, new_id
 from tokenwell.service.ratebook import RateBook
 from tokenwell.service.reading import Reading
@@ -40,11 +36,7 @@ from tokenwell.service.reading import Reading
 HOLD_TTL = timedelta(minutes=10)
 """How long a hold lasts unless the caller says otherwise."""
 
-RAW_USAGE_LIMIT = 8_192
-"""The largest raw usage kept with a line, in bytes of JSON, and the largest facts; larger ones are not kept."""
-
 _NUMBER = re.compile(r"(?:PK-)?([1-9][0-9]{0,17})", re.IGNORECASE)
-_encode = msgspec.json.Encoder().encode
 
 
 class Intake:
@@ -71,7 +63,7 @@ class Intake:
 
     def _thresholds(self, organization_id: str, own: Thresholds | None, by: Actor | None) -> SetThresholds:
         return SetThresholds(
-            organization_id=_known(organization_id),
+            organization_id=known(organization_id),
             key=new_bytes(),
             fingerprint=b"",
             by=by,
@@ -98,10 +90,10 @@ class Intake:
             raise RequestInvalid(f"priority must be between {-PRIORITY_LIMIT} and {PRIORITY_LIMIT}", field="priority")
         total = parse_amount(amount)
         expires_at = None if expires_at is None else to_utc(expires_at, field="expires_at")
-        note = _check_note(note)
+        note = check_note(note)
         return Grant(
-            organization_id=_known(organization_id),
-            key=_key(key)[1],
+            organization_id=known(organization_id),
+            key=name_and_key(key)[1],
             fingerprint=fingerprint_of("grant", total, expires_at, priority, note),
             by=by,
             pack_id=new_id("pack"),
@@ -126,10 +118,10 @@ class Intake:
         Open holds may still spend it unless `cancel_holds`. Raises PackNotFound, PackAlreadyRevoked.
         """
         pack_id = self._pack_id(organization_id, pack)
-        note = _check_note(note)
+        note = check_note(note)
         return Revoke(
-            organization_id=_known(organization_id),
-            key=_key(key)[1],
+            organization_id=known(organization_id),
+            key=name_and_key(key)[1],
             fingerprint=fingerprint_of("revoke", pack_id, bool(cancel_holds), note),
             by=by,
             pack_id=pack_id,
@@ -150,10 +142,10 @@ class Intake:
         """Move a pack's expiry to a later instant, or (None) to never. Raises PackNotFound, PackAlreadyRevoked, PackExpired."""
         pack_id = self._pack_id(organization_id, pack)
         expires_at = None if expires_at is None else to_utc(expires_at, field="expires_at")
-        note = _check_note(note)
+        note = check_note(note)
         return Extend(
-            organization_id=_known(organization_id),
-            key=_key(key)[1],
+            organization_id=known(organization_id),
+            key=name_and_key(key)[1],
             fingerprint=fingerprint_of("extend", pack_id, expires_at, note),
             by=by,
             pack_id=pack_id,
@@ -170,7 +162,7 @@ class Intake:
         hold_id = encode_id("hold", fresh)
         request_id = hold_id if key is None else check_key(key)
         return OpenHold(
-            organization_id=_known(organization_id),
+            organization_id=known(organization_id),
             key=fresh if key is None else key_bytes(key),
             fingerprint=fingerprint_of("hold", tokens, ttl),
             hold_id=hold_id,
@@ -203,14 +195,14 @@ class Intake:
         `facts` are kept with the line and are no part of the input that a repetition must match. Idempotent by the
         hold. Raises HoldNotFound, HoldAlreadySettled (another usage), HoldAlreadyReleased.
         """
-        charge, given = self._charge(
-            amount, usage=usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, model=model, session=session,
-            reason=reason, service_id=service_id, key_id=key_id, note=note, raw_usage=raw_usage, facts=facts,
+        charge, given = charge_given(
+            self._ratebook, amount, usage=usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, model=model,
+            session=session, reason=reason, service_id=service_id, key_id=key_id, note=note, raw_usage=raw_usage, facts=facts,
             estimated=estimated, least=0,
         )  # fmt: skip
         return Settle(
-            organization_id=_known(organization_id),
-            key=_hold_bytes(hold_id),
+            organization_id=known(organization_id),
+            key=hold_bytes(hold_id),
             fingerprint=fingerprint_of("settle", given),
             hold_id=hold_id,
             charge=charge,
@@ -218,7 +210,7 @@ class Intake:
 
     def release(self, organization_id: str, hold_id: str) -> Release:
         """Give a hold back unused. Idempotent. Raises HoldNotFound, HoldAlreadySettled."""
-        return Release(organization_id=_known(organization_id), key=_hold_bytes(hold_id), fingerprint=b"", hold_id=hold_id)
+        return Release(organization_id=known(organization_id), key=hold_bytes(hold_id), fingerprint=b"", hold_id=hold_id)
 
     def debit(
         self,
@@ -245,14 +237,14 @@ class Intake:
         Admitted like a hold, raising AiStopped or BalanceHeld, unless the tokens are `already_used`: then it is always charged,
         into overage if need be. `facts` are kept with the line and are no part of the input that a repetition must match.
         """
-        charge, given = self._charge(
-            amount, usage=usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, model=model, session=session,
-            reason=reason, service_id=service_id, key_id=key_id, note=note, raw_usage=raw_usage, facts=facts,
+        charge, given = charge_given(
+            self._ratebook, amount, usage=usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, model=model,
+            session=session, reason=reason, service_id=service_id, key_id=key_id, note=note, raw_usage=raw_usage, facts=facts,
             estimated=estimated, least=1,
         )  # fmt: skip
-        request_id, key_16 = _key(key)
+        request_id, key_16 = name_and_key(key)
         return Debit(
-            organization_id=_known(organization_id),
+            organization_id=known(organization_id),
             key=key_16,
             fingerprint=fingerprint_of("debit", bool(already_used), given),
             request_id=request_id,
@@ -276,10 +268,10 @@ class Intake:
         """
         request_id = check_key(request_id, field="request_id")
         tokens = None if amount is None else parse_amount(amount)
-        note = _check_note(note)
-        refund_id, key_16 = _key(key)
+        note = check_note(note)
+        refund_id, key_16 = name_and_key(key)
         return Refund(
-            organization_id=_known(organization_id),
+            organization_id=known(organization_id),
             key=key_16,
             fingerprint=fingerprint_of("refund", request_id, tokens, note),
             by=by,
@@ -292,59 +284,7 @@ class Intake:
 
     def close_due(self, organization_id: str) -> CloseDue:
         """Close what is due of an organization, with no other change."""
-        return CloseDue(organization_id=_known(organization_id), key=new_bytes(), fingerprint=b"")
-
-    def _charge(
-        self,
-        amount: int | str | None,
-        *,
-        usage: Usage | None,
-        prompt_tokens: int | None,
-        completion_tokens: int | None,
-        model: str | None,
-        session: str | None,
-        reason: str | None,
-        service_id: str | None,
-        key_id: str | None,
-        note: str,
-        raw_usage: Mapping[str, Any] | None,
-        facts: Mapping[str, Any] | None,
-        estimated: bool,
-        least: int,
-    ) -> tuple[Charge, tuple[Any, ...]]:
-        """Return what to charge, and what was given: a retry is the same input even if the rate has changed since."""
-        if usage is None:
-            if prompt_tokens is not None or completion_tokens is not None:
-                usage = Usage(
-                    input_tokens=0 if prompt_tokens is None else prompt_tokens,
-                    output_tokens=0 if completion_tokens is None else completion_tokens,
-                )
-        elif prompt_tokens is not None or completion_tokens is not None:
-            raise RequestInvalid("give either usage or prompt and completion tokens", field="usage")
-        elif not isinstance(usage, Usage):
-            raise RequestInvalid("usage must be a Usage", field="usage")
-        rate = None
-        if amount is not None:
-            amount = tokens = parse_amount(amount, least=least, most=MAX_CHARGE_TOKENS)
-        elif usage is None:
-            raise AmountInvalid("give an amount, or the prompt and completion tokens", field="amount")
-        else:
-            rate = self._ratebook.rate_for(model)
-            tokens = parse_amount(charge_of(usage, rate), least=least, most=MAX_CHARGE_TOKENS)
-        charge = Charge(
-            amount_tokens=tokens,
-            prompt_tokens=None if usage is None else usage.prompt_tokens,
-            completion_tokens=None if usage is None else usage.completion_tokens,
-            model=None if model is None else check_label(model, field="model"),
-            session=None if session is None else check_label(session, field="session"),
-            reason=None if reason is None else check_label(reason, field="reason"),
-            service_id=None if service_id is None else check_label(service_id, field="service_id"),
-            key_id=None if key_id is None else check_label(key_id, field="key_id"),
-            detail=_detail_of(usage, rate, raw_usage, facts),
-            estimated=bool(estimated),
-            note=_check_note(note),
-        )
-        return charge, (amount, usage, model, session, reason, service_id, key_id, note, raw_usage, bool(estimated))
+        return CloseDue(organization_id=known(organization_id), key=new_bytes(), fingerprint=b"")
 
     def _pack_id(self, organization_id: str, pack: str) -> str:
         number = _NUMBER.fullmatch(pack) if isinstance(pack, str) else None
@@ -355,56 +295,3 @@ class Intake:
         except (ValueError, TypeError):
             raise PackNotFound(pack_id=pack) from None
         return pack
-
-
-def _key(key: str | None) -> tuple[str, bytes]:
-    if key is not None:
-        return check_key(key), key_bytes(key)
-    fresh = new_bytes()
-    return encode_id("req", fresh), fresh
-
-
-def _known(organization_id: str) -> str:
-    if not is_organization_id(organization_id):
-        raise OrganizationNotFound(organization_id=organization_id)
-    return organization_id
-
-
-def _check_note(note: str) -> str:
-    return "" if note == "" else check_label(note, field="note", limit=NOTE_LIMIT) or ""
-
-
-def _hold_bytes(hold_id: str) -> bytes:
-    try:
-        return settle_key(hold_id)
-    except (ValueError, TypeError):
-        raise HoldNotFound(hold_id=hold_id) from None
-
-
-def _detail_of(
-    usage: Usage | None, rate: Rate | None, raw_usage: Mapping[str, Any] | None, facts: Mapping[str, Any] | None
-) -> str | None:
-    """Return what is kept with a line as JSON: pools beyond prompt and completion, the rate, the provider's own usage, facts."""
-    detail: dict[str, Any] = {}
-    if usage is not None and (usage.cache_read_tokens or usage.cache_write_tokens or usage.reasoning_tokens):
-        detail["usage"] = usage
-    if rate is not None:
-        detail["rate"] = rate
-    raw = _json_of(raw_usage, field="raw_usage")
-    if len(raw) <= RAW_USAGE_LIMIT and raw_usage is not None:
-        detail["raw"] = msgspec.Raw(raw)
-    kept = _json_of(facts, field="facts")
-    if len(kept) <= RAW_USAGE_LIMIT and facts:
-        detail["facts"] = msgspec.Raw(kept)
-    return _encode(detail).decode() if detail else None
-
-
-def _json_of(given: Mapping[str, Any] | None, *, field: str) -> bytes:
-    if given is None:
-        return b""
-    if not isinstance(given, Mapping):
-        raise RequestInvalid(f"{field} must be a JSON object", field=field)
-    try:
-        return _encode(given)
-    except (TypeError, ValueError, RecursionError):
-        raise RequestInvalid(f"{field} must be JSON", field=field) from None
