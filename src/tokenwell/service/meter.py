@@ -185,9 +185,11 @@ class Meter:
     refund = _writes(Intake.refund, Receipt)
     set_thresholds = _writes(Intake.set_thresholds, ThresholdsSet)
     clear_thresholds = _writes(Intake.clear_thresholds, ThresholdsSet)
+    close_due = _writes(Intake.close_due, Answer)
 
     organization = _reads(Reading.organization)
     organizations = _reads(Reading.organizations)
+    organizations_due = _reads(Reading.organizations_due)
     balance = _reads(Reading.balance)
     packs = _reads(Reading.packs)
     pack_counts = _reads(Reading.pack_counts)
@@ -244,9 +246,11 @@ class AsyncMeter:
     refund = _awrites(Intake.refund, Receipt)
     set_thresholds = _awrites(Intake.set_thresholds, ThresholdsSet)
     clear_thresholds = _awrites(Intake.clear_thresholds, ThresholdsSet)
+    close_due = _awrites(Intake.close_due, Answer)
 
     organization = _areads(Reading.organization)
     organizations = _areads(Reading.organizations)
+    organizations_due = _areads(Reading.organizations_due)
     balance = _areads(Reading.balance)
     packs = _areads(Reading.packs)
     pack_counts = _areads(Reading.pack_counts)
