@@ -9,13 +9,15 @@ from pathlib import Path
 import click
 from prometheus_client.metrics import MetricWrapperBase
 
-from tokenwell import cli, errors, observability
+from tokenwell import cli, errors, observability, wiring
 from tokenwell.cli.terminal import EXIT_CODES, FAILED
 from tokenwell.config import describe
 from tokenwell.gateway import metrics as gateway_metrics
 from tokenwell.gateway.telling import how_to_tell
+from tokenwell.service.jobs import period_of
 
 HERE = Path(__file__).parent
+JOBS_PAGE = HERE.parent / "operating" / "jobs.md"
 NOTICE = "<!-- Written by `make reference` from the code; do not edit. -->\n"
 
 
@@ -123,8 +125,18 @@ def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
+def jobs_page() -> str:
+    """Return the operating page of the jobs, its table written anew."""
+    page = JOBS_PAGE.read_text(encoding="utf-8")
+    before, begin, rest = page.partition("<!-- table -->\n")
+    _, end, after = rest.partition("<!-- end of table -->\n")
+    rows = [(each.name, period_of(each.every), each.does) for each in wiring.JOBS]
+    return before + begin + table(("Job", "Every", "What it does"), rows) + end + after
+
+
 def main() -> None:
     """Write the pages."""
+    JOBS_PAGE.write_text(jobs_page(), encoding="utf-8")
     for name, text in pages().items():
         (HERE / name).write_text(text, encoding="utf-8")
         sys.stdout.write(f"{HERE / name}\n")

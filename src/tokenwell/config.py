@@ -89,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, _about("How many writes may wait in one process; more are refused as busy.", 1, 10**6, "writes")
     ] = 10_000
     batch_limit: Annotated[int, _about("How many writes are committed in one transaction at most.", 1, 10_000, "writes")] = 256
+    run_jobs: Annotated[bool, _about("Run the jobs inside the server. Where false, `tokenwell worker` must run beside it.")] = True
     secret_key: Annotated[
         str,
         _about(

@@ -32,6 +32,22 @@ HTTP_SECONDS = Histogram(
 HTTP_OPEN = Gauge(
     "tokenwell_http_requests_open", "Requests in progress, by part.", ["part"], registry=REGISTRY, multiprocess_mode="livesum"
 )
+JOB_RUNS = Counter("tokenwell_job_runs", "Runs of jobs, by job.", ["job"], registry=REGISTRY)
+JOB_FAILURES = Counter("tokenwell_job_failures", "Runs of jobs that failed, by job.", ["job"], registry=REGISTRY)
+JOB_SECONDS = Histogram(
+    "tokenwell_job_seconds",
+    "How long a run of a job took, by job.",
+    ["job"],
+    buckets=(0.001, 0.01, 0.1, 0.5, 1, 5, 30, 60, 300, 1800),
+    registry=REGISTRY,
+)
+JOB_LAG_SECONDS = Gauge(
+    "tokenwell_job_lag_seconds",
+    "How long after it was due a job's turn was taken last, by job.",
+    ["job"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
 
 _SECRET_FIELD = re.compile(r"password|secret|token$|authorization|cookie|api_key$|database_url", re.IGNORECASE)
 _SECRET_TEXT = re.compile(r"tw_live_\w+|(?<![\w-])sk-[\w-]{8,}|(?i:bearer)\s+\S+|(?<=://)[^\s/@]+:[^\s/@]+(?=@)")

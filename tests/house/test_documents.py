@@ -56,6 +56,11 @@ def test_a_reference_page_is_what_the_code_says(name: str) -> None:
     assert (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8") == reference().pages()[name]
 
 
+def test_the_page_of_the_jobs_lists_them_all() -> None:
+    """`make reference` writes it again."""
+    assert (ROOT / "docs" / "operating" / "jobs.md").read_text(encoding="utf-8") == reference().jobs_page()
+
+
 def test_every_reference_page_is_checked() -> None:
     assert {page.name for page in (ROOT / "docs" / "reference").glob("*.md")} == set(reference().pages())
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from tokenwell.wiring.answers import Observed
 from tokenwell.wiring.application import Application, create_app
 from tokenwell.wiring.demo import DEMO_EMAIL, DemoAccess, prepare_demo
+from tokenwell.wiring.jobs import JOBS, work, work_once
 from tokenwell.wiring.opening import open_keys, open_meter, open_people, revision_in
 from tokenwell.wiring.servers import serve
 
 __all__ = [
     "DEMO_EMAIL",
+    "JOBS",
     "Application",
     "DemoAccess",
     "Observed",
@@ -20,4 +22,6 @@ __all__ = [
     "prepare_demo",
     "revision_in",
     "serve",
+    "work",
+    "work_once",
 ]

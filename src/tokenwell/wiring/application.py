@@ -15,8 +15,10 @@ from tokenwell.errors import StoreError, StoreUnavailable, TokenwellError, Upstr
 from tokenwell.gateway.app import create_gateway
 from tokenwell.gateway.upstream import HttpUpstream, Upstream, UpstreamAnswer
 from tokenwell.observability import METRICS_CONTENT_TYPE, render_metrics
+from tokenwell.service.jobs import Runner
 from tokenwell.service.ports import Clock, system_clock
 from tokenwell.wiring.answers import App, Message, Observed, Receive, Send, answer, not_open
+from tokenwell.wiring.jobs import Parts, open_runner
 from tokenwell.wiring.opening import open_patiently, open_suite
 
 _PING_SECONDS = 5
@@ -97,6 +99,17 @@ class Application:
         self._gateway = Observed("gateway", gateway)
         self._console = Observed("console", create_console(suite, settings))
         self._ping = meter.aio.ping
+        if settings.run_jobs:
+            self._run_jobs(open_runner(suite, settings))
+
+    def _run_jobs(self, runner: Runner[Parts]) -> None:
+        running = asyncio.create_task(runner.run(), name="jobs")
+
+        async def stop() -> None:
+            runner.stop()
+            await running
+
+        self._opened.push_async_callback(stop)
 
     async def close(self) -> None:
         """Close everything, the last opened first."""

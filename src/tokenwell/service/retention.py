@@ -1,0 +1,40 @@
+"""Retention: what is kept for how long. The journal, its idempotency keys, events and the audit log are kept for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import sqlalchemy
+
+from tokenwell.service.jobs import Turn
+from tokenwell.store import retention as store
+from tokenwell.store.writer import transaction
+
+FAILURES_KEPT = timedelta(days=1)
+"""How long failed sign-ins are kept."""
+
+DELIVERIES_KEPT = timedelta(days=90)
+"""How long deliveries and what was answered are kept, from the day they were delivered, given up or dropped."""
+
+MARKS_KEPT = timedelta(days=400)
+"""How long it is kept which alerts a person has read, and what was told once and for all."""
+
+
+def delete_old(engine: sqlalchemy.Engine, turn: Turn) -> int:
+    """Delete what is kept no longer, in short transactions; returns how many rows. Leaves off when the turn is over."""
+    now = turn.now
+    steps: tuple[Callable[[sqlalchemy.Connection], int], ...] = (
+        lambda connection: store.delete_sessions(connection, now),
+        lambda connection: store.delete_failures(connection, now - FAILURES_KEPT),
+        lambda connection: store.delete_deliveries(connection, now - DELIVERIES_KEPT),
+        lambda connection: store.delete_marks(connection, now - MARKS_KEPT),
+    )
+    total = 0
+    for step in steps:
+        deleted = store.CHUNK
+        while deleted >= store.CHUNK and not turn.is_over:
+            with transaction(engine) as connection:
+                deleted = step(connection)
+            total += deleted
+    return total

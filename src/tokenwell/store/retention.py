@@ -1,0 +1,54 @@
+"""Retention in tables: what is old is deleted, some rows at a time. Every function works in the caller's transaction.
+
+The journal, its idempotency keys, the events and the audit log are never deleted.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, Table, delete, select, tuple_
+
+from tokenwell.core.instants import to_micros
+from tokenwell.store.schema import attempt, delivery, event_read, session, sign_in_failure, told
+
+CHUNK = 500
+"""How many rows are deleted at a time, so that no writer waits long."""
+
+
+def delete_sessions(connection: Connection, now: datetime) -> int:
+    """Delete sessions that have expired; return how many."""
+    return _delete(connection, session, session.c.expires_at <= to_micros(now))
+
+
+def delete_failures(connection: Connection, before: datetime) -> int:
+    """Delete failed sign-ins at or before `before`; return how many."""
+    return _delete(connection, sign_in_failure, sign_in_failure.c.at <= to_micros(before))
+
+
+def delete_deliveries(connection: Connection, before: datetime) -> int:
+    """Delete deliveries that were finished before `before`, with their attempts; return how many deliveries."""
+    columns = (delivery.c.organization_id, delivery.c.delivery_id)
+    old = delivery.c.finished_at < to_micros(before)
+    rows = connection.execute(select(*columns).where(old).limit(CHUNK)).all()
+    for organization_id, delivery_id in rows:
+        own = (attempt.c.organization_id == organization_id) & (attempt.c.delivery_id == delivery_id)
+        connection.execute(delete(attempt).where(own))
+        connection.execute(
+            delete(delivery).where(delivery.c.organization_id == organization_id, delivery.c.delivery_id == delivery_id)
+        )
+    return len(rows)
+
+
+def delete_marks(connection: Connection, before: datetime) -> int:
+    """Delete what was noted before `before` of what people have read and been told; return how many."""
+    read = _delete(connection, event_read, event_read.c.at < to_micros(before))
+    return read + _delete(connection, told, told.c.at < to_micros(before))
+
+
+def _delete(connection: Connection, table: Table, old: ColumnElement[bool]) -> int:
+    key = list(table.primary_key.columns)
+    rows = connection.execute(select(*key).where(old).limit(CHUNK)).all()
+    for row in rows:
+        connection.execute(delete(table).where(tuple_(*key) == tuple_(*row)))
+    return len(rows)

@@ -1,0 +1,97 @@
+"""Jobs: everything that Tokenwell does by itself, in one list, and the runner that does it.
+
+A new job is a function and a line in `JOBS`; `make reference` writes it into the operating pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import msgspec
+import structlog
+
+from tokenwell.config import Settings
+from tokenwell.observability import configure_logging
+from tokenwell.service.jobs import Job, Runner, Turn
+from tokenwell.service.ports import Clock, system_clock
+from tokenwell.service.retention import delete_old
+from tokenwell.service.suite import Suite
+from tokenwell.wiring.opening import open_patiently, open_suite
+
+_log = structlog.get_logger("tokenwell.worker")
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What jobs work on."""
+
+    suite: Suite
+    settings: Settings
+
+
+def _index(parts: Parts, turn: Turn) -> int:
+    return parts.suite.browsing.catch_up()
+
+
+def _delete_old(parts: Parts, turn: Turn) -> int:
+    return delete_old(parts.suite.meter.engine, turn)
+
+
+JOBS: tuple[Job[Parts], ...] = (
+    Job(
+        name="session summaries",
+        every=timedelta(seconds=20),
+        does="Sums up sessions and the ledger's blocks, so that lists of them are quick.",
+        work=_index,
+    ),
+    Job(
+        name="retention",
+        every=timedelta(hours=1),
+        does="Deletes expired sessions, failed sign-ins of yesterday, and deliveries that were finished 90 days ago. "
+        "The journal, its idempotency keys, events and the audit log are kept.",
+        work=_delete_old,
+    ),
+)
+"""Every job, in the order in which they are shown."""
+
+
+def open_runner(suite: Suite, settings: Settings) -> Runner[Parts]:
+    """Return what runs every job on the suite's database."""
+    return Runner(suite.meter.engine, suite.meter.clock, Parts(suite=suite, settings=settings), JOBS)
+
+
+def work(settings: Settings, *, ready: Callable[[], None] = lambda: None, clock: Clock = system_clock) -> None:
+    """Run jobs in this process until SIGINT or SIGTERM. Raises StoreError if the database cannot be opened."""
+    with _opened(settings, clock) as suite:
+        asyncio.run(_work(suite, settings, ready))
+
+
+def work_once(settings: Settings, *, clock: Clock = system_clock) -> list[str]:
+    """Run every job that is due and nobody's once; returns their names."""
+    with _opened(settings, clock) as suite:
+        return asyncio.run(open_runner(suite, settings).run_once())
+
+
+@contextmanager
+def _opened(settings: Settings, clock: Clock) -> Iterator[Suite]:
+    configure_logging(level=settings.log_level, form=settings.log_format)
+    with open_patiently(settings, clock) as meter:
+        suite = open_suite(meter, settings)
+        try:
+            yield suite
+        finally:
+            suite.close()
+
+
+async def _work(suite: Suite, settings: Settings, ready: Callable[[], None]) -> None:
+    runner = open_runner(suite, settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, runner.stop)
+    _log.info("worker_started", settings=repr(settings))
+    ready()
+    await runner.run()
+    _log.info("worker_stopped")
