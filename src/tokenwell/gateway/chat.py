@@ -93,6 +93,60 @@ class ChatDialect:
 CHAT = ChatDialect()
 
 
+class _PromptBody(msgspec.Struct):
+    """The fields of a request from before there were messages."""
+
+    model: str
+    prompt: msgspec.Raw = NOTHING
+    stream: bool | None = None
+    stream_options: msgspec.Raw = NOTHING
+    n: Choices | None = None
+    best_of: Choices | None = None
+    max_tokens: Limit | None = None
+    suffix: msgspec.Raw = NOTHING
+    metadata: Metadata | None = None
+    user: str | None = None
+
+
+_decode_prompt_body = msgspec.json.Decoder(_PromptBody).decode
+_decode_prompts = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_prompt_reader = BodyReader("model", "prompt", "stream", "stream_options", "n", "best_of", "max_tokens")
+
+
+class CompletionsDialect(ChatDialect):
+    """POST /completions. Its answers and its stream have a chat completion's shape."""
+
+    path = "/completions"
+
+    def parse(self, body: bytes, labels: Labels = UNLABELLED) -> AiRequest:
+        """Return what a body asks for. The labels given go before the body's own. Raises RequestInvalid."""
+        asked = _prompt_reader.read(body, _decode_prompt_body)
+        streams = bool(asked.stream)
+        hides_usage = streams and not asks_usage(asked.stream_options)
+        return AiRequest(
+            body=ask_usage(body, asked.stream_options) if hides_usage else body,
+            model=named_model(asked.model),
+            prompt=prompt_of(asked.prompt, asked.suffix),
+            output_limit_tokens=asked.max_tokens,
+            choices=_prompts_in(asked.prompt) * max(asked.n or 1, asked.best_of or 1),
+            streams=streams,
+            hides_usage=hides_usage,
+            session=session_of(labels, asked.metadata, asked.user),
+            reason=reason_of(labels, asked.metadata),
+        )
+
+
+COMPLETIONS = CompletionsDialect()
+
+
+def _prompts_in(prompt: msgspec.Raw) -> int:
+    """Return how many prompts are given: a list of numbers is one, each of its tokens."""
+    if not bytes(prompt).startswith(b"["):
+        return 1
+    parts = _decode_prompts(prompt)
+    return len(parts) if parts and bytes(parts[0]).startswith((b'"', b"[")) else 1
+
+
 def asks_usage(options: msgspec.Raw) -> bool:
     """Return whether these `stream_options` ask for the usage. Raises RequestInvalid where they are none."""
     if options is NOTHING:

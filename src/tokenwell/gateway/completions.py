@@ -22,6 +22,11 @@ class Completion(msgspec.Struct):
     error: msgspec.Raw = _NONE
 
     @property
+    def answer_id(self) -> str:
+        """Nothing: it cannot be asked for again."""
+        return ""
+
+    @property
     def has_choices(self) -> bool:
         """Whether the model said anything in it, be it only that it ends."""
         return bool(bytes(self.choices).strip(b"[] \t\r\n")) and self.choices != b"null"
@@ -43,7 +48,7 @@ class Completion(msgspec.Struct):
             choices = _decode_choices(self.choices) or []
         except (msgspec.DecodeError, RecursionError):
             return 0
-        return sum(_bytes_of(choice.message or choice.delta or _Said()) for choice in choices)
+        return sum(choice.text_bytes() for choice in choices)
 
 
 class _Function(msgspec.Struct):
@@ -66,6 +71,11 @@ class _Said(msgspec.Struct):
 class _Choice(msgspec.Struct):
     message: _Said | None = None
     delta: _Said | None = None
+    text: str | None = None
+
+    def text_bytes(self) -> int:
+        said = self.message or self.delta
+        return _bytes_of(said) if said else len((self.text or "").encode())
 
 
 class _PromptDetails(msgspec.Struct):

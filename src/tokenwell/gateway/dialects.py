@@ -20,6 +20,10 @@ class Answer(Protocol):
     """A whole answer, as far as it matters for the charge."""
 
     @property
+    def answer_id(self) -> str:
+        """What the provider calls it, where it can be asked for again."""
+
+    @property
     def has_failed(self) -> bool:
         """Whether it is an error told in place of an answer."""
 
@@ -31,9 +35,13 @@ class Answer(Protocol):
 
 
 class Stream(Protocol):
-    """A streamed answer on its way through. `closing` is its last event, kept back so that a receipt can be put before it; once
-    there is one, nothing else goes on."""
+    """A streamed answer on its way through.
 
+    `answer_id` is what the provider calls it, where it can be asked for again. `closing` is its last event, kept back so that a
+    receipt can be put before it; once there is one, nothing else goes on.
+    """
+
+    answer_id: str
     closing: bytes
 
     @property

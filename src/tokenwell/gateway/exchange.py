@@ -22,6 +22,16 @@ class BodyTooLarge(Exception):
     """The request's body is larger than is taken."""
 
 
+class Unspeakable(Exception):
+    """A request that HTTP itself refuses, with the status and headers that say so."""
+
+    def __init__(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.headers = headers
+
+
 class Exchange:
     """Reads a request and writes its answer. Nothing is written twice: `started` tells whether the answer has begun."""
 
@@ -39,6 +49,18 @@ class Exchange:
     def under(self, path: str) -> str:
         """Return a path with the request's own query."""
         return path + "?" + quote(self.query, safe="=&%+,:~[]") if self.query else path
+
+    def allow(self, *methods: str) -> None:
+        """Raise Unspeakable unless it has one of these methods."""
+        if self.method not in methods:
+            raise Unspeakable(405, f"Only {' and '.join(methods)} is understood here.", (b"allow", ", ".join(methods).encode()))
+
+    def require_json(self) -> None:
+        """Raise Unspeakable unless the body is JSON, uncompressed."""
+        if self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
+            raise Unspeakable(415, "Send JSON, with Content-Type: application/json.")
+        if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise Unspeakable(415, "Send the body uncompressed.")
 
     async def read(self, limit_bytes: int) -> bytes:
         """Return the whole body. Raises BodyTooLarge as soon as that is known, ClientGone if it never comes."""

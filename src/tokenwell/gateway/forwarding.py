@@ -7,8 +7,9 @@ import asyncio
 import msgspec
 import structlog
 
+from tokenwell.core.receipts import Receipt
 from tokenwell.core.usage import Usage
-from tokenwell.errors import UpstreamError
+from tokenwell.errors import TokenwellError, UpstreamError
 from tokenwell.gateway.asking import AiRequest
 from tokenwell.gateway.counting import spoken_tokens
 from tokenwell.gateway.dialects import Dialect, Reported, Stream
@@ -17,6 +18,7 @@ from tokenwell.gateway.metrics import ABANDONED, UPSTREAM_ERRORS
 from tokenwell.gateway.receipts import REQUEST_ID, comment_of, headers_of
 from tokenwell.gateway.settlement import Bill, Call, Settlements
 from tokenwell.gateway.upstream import Upstream, UpstreamAnswer
+from tokenwell.service.answers import Answers
 
 log = structlog.get_logger("tokenwell.gateway")
 
@@ -24,7 +26,7 @@ log = structlog.get_logger("tokenwell.gateway")
 class Forwarding:
     """One call on its way. `run` it once."""
 
-    __slots__ = ("_call", "_dialect", "_exchange", "_request", "_settlements", "_upstream")
+    __slots__ = ("_answers", "_call", "_dialect", "_exchange", "_request", "_settlements", "_upstream")
 
     def __init__(
         self,
@@ -35,7 +37,9 @@ class Forwarding:
         *,
         upstream: Upstream,
         settlements: Settlements,
+        answers: Answers,
     ) -> None:
+        self._answers = answers
         self._call = call
         self._dialect = dialect
         self._request = request
@@ -74,7 +78,7 @@ class Forwarding:
             return
         reported = whole.reported()
         bill = self._bill_of(reported, 0 if reported else whole.text_bytes())
-        receipt = await self._settlements.settle(self._call, bill)
+        receipt = await self._settle(bill, whole.answer_id)
         await self._exchange.answer(200, answer.headers + headers_of(receipt, self._call.request_id), body)
 
     async def _stream(self) -> None:
@@ -94,7 +98,7 @@ class Forwarding:
             failure = self._dialect.telling.error_event(error)
         except ClientGone:
             ABANDONED.inc()
-            await self._settlements.settle(self._call, self._bill_of_stream(stream))
+            await self._settle(self._bill_of_stream(stream), stream.answer_id)
             return
         except asyncio.CancelledError:
             self._settlements.settle_later(self._call, self._bill_of_stream(stream))
@@ -103,7 +107,7 @@ class Forwarding:
             await self._deliver(answer, body)
             return
         try:
-            receipt = await self._settlements.settle(self._call, self._bill_of_stream(stream))
+            receipt = await self._settle(self._bill_of_stream(stream), stream.answer_id)
             await self._exchange.finish(comment_of(receipt, self._call.request_id) + (failure or stream.closing))
         finally:
             if answer is not None:
@@ -137,6 +141,16 @@ class Forwarding:
                     await exchange.write(passing)
         if not exchange.started:
             raise UpstreamError("the AI provider answered with an empty stream")
+
+    async def _settle(self, bill: Bill, answer_id: str) -> Receipt | None:
+        receipt = await self._settlements.settle(self._call, bill)
+        if answer_id and self._request.stores:
+            call, tokens = self._call, bill.usage.prompt_tokens + bill.usage.completion_tokens
+            try:
+                await asyncio.to_thread(self._answers.remember, call.organization_id, answer_id, model=call.model, tokens=tokens)
+            except TokenwellError as error:
+                log.warning("answer_not_remembered", request_id=call.request_id, answer_id=answer_id, cause=error.code)
+        return receipt
 
     async def _fail(self, error: UpstreamError) -> None:
         UPSTREAM_ERRORS.labels(error.code).inc()

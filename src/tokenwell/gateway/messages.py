@@ -83,6 +83,11 @@ class Message(msgspec.Struct):
     error: msgspec.Raw = NOTHING
 
     @property
+    def answer_id(self) -> str:
+        """Nothing: it cannot be asked for again."""
+        return ""
+
+    @property
     def has_failed(self) -> bool:
         """Whether it is an error told in place of an answer."""
         return self.error is not NOTHING and bytes(self.error) != b"null" and self.content is NOTHING

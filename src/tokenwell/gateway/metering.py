@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from tokenwell.core.amounts import MAX_CHARGE_TOKENS
 from tokenwell.core.rates import charge_of
 from tokenwell.core.usage import Usage
-from tokenwell.errors import CommitUnknown
+from tokenwell.errors import CommitUnknown, NotFound, RequestInvalid
 from tokenwell.gateway.asking import AiRequest
 from tokenwell.gateway.dialects import Dialect
 from tokenwell.gateway.exchange import Exchange
 from tokenwell.gateway.forwarding import Forwarding
 from tokenwell.gateway.settlement import Call, Settlements
 from tokenwell.gateway.upstream import Upstream
+from tokenwell.service.answers import Answers
 from tokenwell.service.keys import GatewayKey
 from tokenwell.service.meter import Meter
 
@@ -22,8 +24,16 @@ class Metering:
     """Answers calls of every dialect from the upstream."""
 
     def __init__(
-        self, meter: Meter, upstream: Upstream, settlements: Settlements, *, hold_ttl: timedelta, output_limit_tokens: int
+        self,
+        meter: Meter,
+        upstream: Upstream,
+        settlements: Settlements,
+        answers: Answers,
+        *,
+        hold_ttl: timedelta,
+        output_limit_tokens: int,
     ) -> None:
+        self._answers = answers
         self._meter = meter
         self._upstream = upstream
         self._settlements = settlements
@@ -35,11 +45,17 @@ class Metering:
         sent; nothing is charged then."""
         self._upstream.check(dialect.path, request.model)
         call = await self._admit(key, request, request_id)
-        await Forwarding(call, dialect, request, exchange, upstream=self._upstream, settlements=self._settlements).run()
+        forwarding = Forwarding(
+            call, dialect, request, exchange, upstream=self._upstream, settlements=self._settlements, answers=self._answers
+        )
+        await forwarding.run()
 
     async def _admit(self, key: GatewayKey, request: AiRequest, request_id: str) -> Call:
         limit = self._output_limit_tokens if request.output_limit_tokens is None else request.output_limit_tokens
-        most = Usage(input_tokens=request.prompt.held_tokens, output_tokens=request.choices * limit)
+        before = await self._tokens_before(key, request) if request.follows else 0
+        most = Usage(
+            input_tokens=request.prompt.held_tokens + before, output_tokens=min(request.choices * limit, MAX_CHARGE_TOKENS)
+        )
         tokens = min(max(1, charge_of(most, self._meter.ratebook.rate_for(request.model))), MAX_CHARGE_TOKENS)
         hold = self._meter.aio.open_hold
         try:
@@ -55,3 +71,11 @@ class Metering:
             session=request.session,
             reason=request.reason,
         )
+
+    async def _tokens_before(self, key: GatewayKey, request: AiRequest) -> int:
+        """Return what the answer came to that a request goes on from: the provider puts it before the prompt."""
+        try:
+            return (await asyncio.to_thread(self._answers.find, key.organization_id, request.follows or "")).tokens
+        except NotFound:
+            field = "previous_response_id"
+            raise RequestInvalid(f"{field}: there is no such response", field=field) from None

@@ -57,9 +57,10 @@ def data_of(event: bytes) -> bytes:
 class EventStream:
     """Reads a streamed answer as it passes. What a dialect adds: `_border`, `_look` and `_said`."""
 
-    __slots__ = ("_counted_bytes", "_cutter", "_pieces", "_uncounted", "_uncounted_bytes", "closing")
+    __slots__ = ("_counted_bytes", "_cutter", "_pieces", "_uncounted", "_uncounted_bytes", "answer_id", "closing")
 
     def __init__(self) -> None:
+        self.answer_id = ""
         self.closing = b""
         self._cutter = EventCutter()
         self._uncounted: list[bytes] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tokenwell.store.schema.access import gateway_key, membership, person, session, sign_in_failure
 from tokenwell.store.schema.alerts import attempt, channel, delivery, event_read, job, told
+from tokenwell.store.schema.answers import stored_answer
 from tokenwell.store.schema.browsing import journal_mark, ledger_block, session_summary
 from tokenwell.store.schema.columns import metadata
 from tokenwell.store.schema.happenings import act, event
@@ -37,5 +38,6 @@ __all__ = [
     "session",
     "session_summary",
     "sign_in_failure",
+    "stored_answer",
     "told",
 ]
