@@ -69,7 +69,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     output_limit_tokens: Annotated[
         int, _about("How much output is held for a request that names no limit of its own.", 1, 10**9, "tokens")
     ] = 1024
-    body_limit_bytes: Annotated[int, _about("The largest request body the gateway takes.", 1024, 2**31, "bytes")] = 10 * 2**20
+    api_requests_per_minute: Annotated[
+        int, _about("How many requests each key may make to the REST API in a minute, in one process.", 1, 10**6, "requests")
+    ] = 6_000
+    body_limit_bytes: Annotated[
+        int, _about("The largest request body the gateway and the REST API take.", 1024, 2**31, "bytes")
+    ] = 10 * 2**20
     upstream_url: Annotated[
         str,
         _about(

@@ -29,6 +29,7 @@
     ├ BalanceRefused          the balance does not allow it
     │ ├ AiStopped
     │ └ BalanceHeld           *
+    ├ RequestsLimited         too many requests in a short time *
     ├ StoreError              the database
     │ ├ StoreBusy             *
     │ ├ StoreUnavailable      *
@@ -237,6 +238,14 @@ class BalanceHeld(BalanceRefused):
     """The available balance is held by requests in progress, or too small for this one."""
 
     code = "balance_held"
+    retryable = True
+
+
+class RequestsLimited(TokenwellError):
+    """Too many requests; try again shortly."""
+
+    code = "requests_limited"
+    category = "limited"
     retryable = True
 
 

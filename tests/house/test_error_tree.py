@@ -9,6 +9,7 @@ import pytest
 
 from tests.house.sources import ROOT
 from tokenwell import errors
+from tokenwell.api.problems import status_of
 from tokenwell.cli.terminal import EXIT_CODES, FAILED
 from tokenwell.gateway.telling import how_to_tell
 
@@ -44,6 +45,7 @@ def test_codes_differ() -> None:
 def test_every_error_has_a_message_a_status_and_an_exit_code(error: type[errors.TokenwellError]) -> None:
     assert error().message.endswith(".")
     assert 400 <= how_to_tell(error()).status < 600
+    assert 400 <= status_of(error()) < 600
     assert EXIT_CODES.get(error.category, FAILED) in {1, 2, 3, 4, 5, 6}
     assert f"| {error.__name__} | `{error.code}` |" in (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
 

@@ -147,7 +147,6 @@ FOUND: dict[str, tuple[Tamper, str]] = {
     "revoked at": (change("pack", "number = 4", revoked_at=None), r"pack \S+: revoked_at is None"),
     "revoked seq": (change("pack", "number = 4", revoked_seq=None), r"pack \S+: revoked_seq is None"),
     "closed seq": (change("pack", "number = 4", closed_seq=None), r"pack \S+: closed_seq is None"),
-    "note": (change("pack", "number = 1", note="other"), r"pack \S+: note is other, the journal gives first"),
     "open": (change("pack", "number = 3", is_open=0), r"pack \S+: is_open"),
     "a pack deleted": (remove("pack", "number = 3"), r"pack \S+: only the journal knows it"),
     "a pack added": (copy(schema.pack, "number = 3", pack_id="pack_9", number=9), r"pack pack_9: only the table knows it"),

@@ -48,6 +48,7 @@ class ActorKind(StrEnum):
 
     PERSON = "person"
     PLATFORM_KEY = "platform_key"
+    GATEWAY_KEY = "gateway_key"
     COMMAND_LINE = "command_line"
     SYSTEM = "system"
 

@@ -11,13 +11,14 @@ import msgspec
 import sqlalchemy
 
 from tokenwell.core.account import Account
-from tokenwell.core.identifiers import check_key, check_label, decode_id
+from tokenwell.core.identifiers import check_key, check_label
 from tokenwell.core.instants import to_micros, to_utc
 from tokenwell.core.journal import EntryKind
-from tokenwell.errors import NotFound, PackNotFound, RequestInvalid, RequestNotFound
+from tokenwell.errors import NotFound, RequestInvalid, RequestNotFound
 from tokenwell.service.buckets import Width, count_between, spans, start_of, starts_in, zone_of
 from tokenwell.service.indexing import Indexing
 from tokenwell.service.meter import Meter
+from tokenwell.service.packs import Packs
 from tokenwell.service.ports import Page
 from tokenwell.service.reading import CURSOR_INVALID, PAGE_LIMIT
 from tokenwell.service.shapes import LedgerLine, UsageTotals
@@ -118,6 +119,7 @@ class Browsing:
         self._meter = meter
         self._engine = meter.engine
         self._indexing = indexing
+        self._packs = Packs(meter)
 
     def catch_up(self, limit: int = 100_000) -> int:
         """Sum up at most about `limit` journal lines for quick browsing, and return how many were; 0 when nothing is to do.
@@ -244,7 +246,7 @@ class Browsing:
     def _request_page(self, organization_id: str, asked: LedgerFilter, before: int | None) -> Page[LedgerLine]:
         """Return the lines of one request that pass the rest of the filter."""
         check_key(asked.request or "", field="request")
-        pack_id = self._pack_id(organization_id, asked.pack)
+        pack_id = self._pack_id(organization_id, asked)
         try:
             lines = self._meter.request(organization_id, asked.request or "")
         except RequestNotFound:
@@ -267,7 +269,7 @@ class Browsing:
     def _sieve(self, connection: sqlalchemy.Connection, account: Account, asked: LedgerFilter) -> Sieve:
         given = {
             "model": asked.model, "session": asked.session, "reason": asked.reason,
-            "pack": self._pack_id(account.organization_id, asked.pack), "service": asked.service, "key": asked.key,
+            "pack": self._pack_id(account.organization_id, asked), "service": asked.service, "key": asked.key,
             "kind": None if asked.kind is None else asked.kind.value,
         }  # fmt: skip
         if asked.kind not in (None, EntryKind.DEBIT, EntryKind.REFUND):
@@ -278,17 +280,8 @@ class Browsing:
         after, upto = browsing.place_of(connection, account, since, until)
         return Sieve(organization_id=account.organization_id, after=after, upto=upto, values=values)
 
-    def _pack_id(self, organization_id: str, pack: str | None) -> str | None:
-        if pack is None:
-            return None
-        number = pack.upper().removeprefix("PK-")
-        if number.isascii() and number.isdigit() and len(number) <= 18:
-            return self._meter.reading.pack_id_of(organization_id, int(number))
-        try:
-            decode_id(pack)
-        except ValueError:
-            raise PackNotFound(pack_id=pack) from None
-        return pack
+    def _pack_id(self, organization_id: str, asked: LedgerFilter) -> str | None:
+        return None if asked.pack is None else self._packs.id_of(organization_id, asked.pack)
 
 
 def _cursor(cursor: str | None) -> int | None:

@@ -9,6 +9,7 @@ from tokenwell.service.directory import Directory
 from tokenwell.service.indexing import Indexing
 from tokenwell.service.keys import Keys
 from tokenwell.service.meter import Meter
+from tokenwell.service.packs import Packs
 from tokenwell.service.people import People
 from tokenwell.service.post import Mailer, Post
 from tokenwell.service.sealing import Sealer
@@ -30,6 +31,7 @@ class Suite:
         self.mailer = mailer or Post(self.sealer, meter.clock, is_ready=False)
         self.people = people or People(meter.engine, meter.clock)
         self.keys = Keys(meter.engine, meter.clock)
+        self.packs = Packs(meter)
         self.browsing = Browsing(meter, Indexing(meter.engine))
         self.directory = Directory(meter.engine, platform=meter.thresholds, clock=meter.clock)
 

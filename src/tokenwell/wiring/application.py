@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
 import structlog
 
+from tokenwell.api.app import create_api
 from tokenwell.config import Settings
 from tokenwell.console.app import create_console
 from tokenwell.errors import StoreError, StoreUnavailable, TokenwellError, UpstreamError
@@ -19,9 +21,12 @@ from tokenwell.service.jobs import Runner
 from tokenwell.service.ports import Clock, system_clock
 from tokenwell.wiring.answers import App, Message, Observed, Receive, Send, answer, not_open
 from tokenwell.wiring.jobs import Parts, open_runner
-from tokenwell.wiring.opening import open_patiently, open_suite
+from tokenwell.wiring.opening import authenticate_platform, open_patiently, open_suite
 
 _PING_SECONDS = 5
+_GATEWAY = re.compile(r"/v1/(?:chat|completions|responses|embeddings|moderations|images|audio|messages|models|requests)(?:/|\Z)")
+"""What AI clients speak to; all else under `/v1/` is the REST API."""
+
 _log = structlog.get_logger("tokenwell.server")
 
 
@@ -56,13 +61,15 @@ class MissingUpstream:
 
 
 class Application:
-    """Sends each request to its part: `/v1/` to the gateway, `/healthz` and `/metrics` here, all else to the console."""
+    """Sends each request to its part: `/v1/` to the gateway or the REST API, `/healthz` and `/metrics` stay here, all else goes to
+    the console."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
         self._opened = AsyncExitStack()
         self._gateway: App = not_open
+        self._api: App = not_open
         self._console: App = not_open
         self._ping: Callable[[], Awaitable[None]] | None = None
 
@@ -72,8 +79,10 @@ class Application:
             await self._live(receive, send)
             return
         path: str = scope["path"]
-        if path.startswith("/v1/"):
+        if _GATEWAY.match(path):
             await self._gateway(scope, receive, send)
+        elif path.startswith("/v1/"):
+            await self._api(scope, receive, send)
         elif path == "/healthz":
             await self._tell_health(send)
         elif path == "/metrics":
@@ -97,6 +106,7 @@ class Application:
         await gateway.startup()
         self._opened.push_async_callback(gateway.shutdown)
         self._gateway = Observed("gateway", gateway)
+        self._api = Observed("api", create_api(suite, settings, authenticate_platform(suite)))
         self._console = Observed("console", create_console(suite, settings))
         self._ping = meter.aio.ping
         if settings.run_jobs:
@@ -113,7 +123,7 @@ class Application:
 
     async def close(self) -> None:
         """Close everything, the last opened first."""
-        self._ping, self._gateway, self._console = None, not_open, not_open
+        self._ping, self._gateway, self._api, self._console = None, not_open, not_open, not_open
         await self._opened.aclose()
 
     async def _live(self, receive: Receive, send: Send) -> None:

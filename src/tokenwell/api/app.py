@@ -1,0 +1,96 @@
+"""The API's app: its routes behind the gate, its errors as problems, and its own description at /v1/openapi.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+import tokenwell
+from tokenwell.api import charging, ledger, organizations, packs, platform
+from tokenwell.api.auth import Authenticator, Gate, Limiter
+from tokenwell.api.document import describe
+from tokenwell.api.hot import HotOperation
+from tokenwell.api.problems import answer_error, answer_problem, plain_problem
+from tokenwell.api.wire import encode
+from tokenwell.config import Settings
+from tokenwell.errors import RequestInvalid, TokenwellError
+from tokenwell.service.access import Principal
+from tokenwell.service.suite import Suite
+
+ROUTERS = (organizations.router, packs.router, charging.router, ledger.router, platform.router)
+"""The routes of every resource. A new resource adds its router here."""
+
+HOT: dict[str, tuple[HotOperation, ...]] = {charging.TAG: charging.HOT}
+
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "content_type_unsupported"}
+
+
+def create_api(suite: Suite, settings: Settings, platform_key: Callable[[str, str], Principal]) -> ASGIApp:
+    """Return the API as an ASGI app. `platform_key` gives the principal of a platform key's secret, used from an address."""
+    app = build(suite, settings)
+    return Gate(app, Authenticator(suite.keys, platform_key), Limiter(settings.api_requests_per_minute, suite.meter.clock))
+
+
+def build(suite: Suite | None, settings: Settings) -> FastAPI:
+    """Return the app behind the gate: whoever it answers has been let in. Without a suite it can only describe itself."""
+    app = FastAPI(
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.suite = suite
+    app.state.body_limit_bytes = settings.body_limit_bytes
+    for router in ROUTERS:
+        app.include_router(router)
+    app.router.routes.extend(operation.route() for operations in HOT.values() for operation in operations)
+    app.add_exception_handler(TokenwellError, _tell_error)
+    app.add_exception_handler(RequestValidationError, _tell_invalid)
+    app.add_exception_handler(HTTPException, _tell_http)
+    app.add_exception_handler(Exception, _tell_defect)
+
+    @cache
+    def document() -> bytes:
+        return encode(describe(app, HOT, tokenwell.__version__))
+
+    async def tell_document(_request: Request) -> Response:
+        return Response(document(), headers={"cache-control": "no-cache"}, media_type="application/json")
+
+    app.add_route("/v1/openapi.json", tell_document, methods=["GET"], include_in_schema=False)
+    return app
+
+
+def openapi() -> dict[str, Any]:
+    """Return the OpenAPI document."""
+    return describe(build(None, Settings()), HOT, tokenwell.__version__)
+
+
+async def _tell_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, TokenwellError)
+    return answer_error(error)
+
+
+async def _tell_invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:])
+    return answer_error(RequestInvalid(f"{field}: {first['msg'][0].lower()}{first['msg'][1:]}", field=field))
+
+
+async def _tell_http(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = {404: "There is nothing at this address.", 405: "The address does not know this method."}.get(error.status_code)
+    problem = plain_problem(error.status_code, _CODES.get(error.status_code, "request_invalid"), detail or error.detail)
+    return answer_problem(problem, dict(error.headers or {}))
+
+
+async def _tell_defect(_request: Request, _error: Exception) -> Response:
+    return answer_problem(plain_problem(500, "internal_error", "Something went wrong; the log says what."))

@@ -1,0 +1,148 @@
+"""Charging: holds, debits one by one or in batches, and refunds."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from tokenwell.api.hot import HotOperation
+from tokenwell.api.operations import Call, CurrentCall, OrganizationId, writes
+from tokenwell.api.problems import problem_of
+from tokenwell.api.views import hold_view, receipt_view
+from tokenwell.api.wire import shaped
+from tokenwell.client import bodies, shapes
+from tokenwell.core.receipts import Receipt
+from tokenwell.core.usage import Usage
+from tokenwell.errors import TokenwellError
+from tokenwell.service.access import Scope
+
+TAG = "Holds and debits"
+router = APIRouter(prefix="/v1/organizations/{organization_id}", tags=[TAG])
+
+_PREFIX = "/v1/organizations/{organization_id}"
+_HOLD_OF_THE_NEW = {"organization_id": "$request.path.organization_id", "hold_id": "$response.body#/id"}
+_REQUEST_OF_THE_NEW = {"organization_id": "$request.path.organization_id"}
+
+
+async def open_hold(call: Call, organization_id: str, _thing: str) -> Response:
+    """Reserve tokens before an AI request. Refused with 402 while AI is stopped, with 429 while too much is held."""
+    body = call.read(bodies.NewHold)
+    ttl = timedelta(seconds=body.ttl_seconds)
+    held = await call.suite.meter.aio.open_hold(organization_id, body.amount, ttl=ttl, key=call.key)
+    return call.answer(hold_view(held), status=201, replayed=held.replayed)
+
+
+async def settle_hold(call: Call, organization_id: str, hold_id: str) -> Response:
+    """Charge what a held request used, more or less than was held; 0 is allowed. A hold is settled once."""
+    body = call.read(bodies.Charge)
+    _ = call.key
+    receipt = await call.suite.meter.aio.settle(organization_id, hold_id, **_charge(call, body))
+    return _answer(call, receipt)
+
+
+async def release_hold(call: Call, organization_id: str, hold_id: str) -> Response:
+    """Give a hold back unused. Releasing it twice gives the first answer again."""
+    _ = call.key
+    released = await call.suite.meter.aio.release(organization_id, hold_id)
+    return call.answer(shaped(shapes.HoldReleased, released, state=released.state.value), replayed=released.replayed)
+
+
+async def debit(call: Call, organization_id: str, _thing: str) -> Response:
+    """Charge a request without a hold. Tokens that are `already_used` are charged whatever the state is."""
+    body = call.read(bodies.Debit)
+    receipt = await _debit(call, organization_id, body, call.key)
+    return _answer(call, receipt, status=201)
+
+
+async def debit_batch(call: Call, organization_id: str, _thing: str) -> Response:
+    """Charge up to 1,000 requests, each by itself, with an answer for each in their order."""
+    batch, key = call.read(bodies.Batch), call.key
+    answers = await asyncio.gather(
+        *(_batched(call, organization_id, index, each, each.key or f"{key}:{index}") for index, each in enumerate(batch.debits))
+    )
+    return call.answer(shapes.BatchAnswers(items=tuple(answers)), replayed=all(answer.replayed for answer in answers))
+
+
+async def _batched(call: Call, organization_id: str, index: int, body: bodies.BatchDebit, key: str) -> shapes.BatchAnswer:
+    try:
+        receipt = await _debit(call, organization_id, body, key)
+    except TokenwellError as error:
+        return shapes.BatchAnswer(index=index, replayed=False, receipt=None, problem=problem_of(error))
+    return shapes.BatchAnswer(index=index, replayed=receipt.replayed, receipt=receipt_view(receipt), problem=None)
+
+
+async def _debit(call: Call, organization_id: str, body: bodies.Debit, key: str) -> Receipt:
+    charge = _charge(call, body)
+    return await call.suite.meter.aio.debit(organization_id, **charge, already_used=body.already_used, key=key)
+
+
+def _charge(call: Call, body: bodies.Charge) -> dict[str, Any]:
+    """Return a charge as the meter takes it. What a gateway key charges is marked as its own."""
+    charge = {name: getattr(body, name) for name in bodies.Charge.__struct_fields__}
+    if body.usage is not None:
+        charge["usage"] = Usage(**msgspec.structs.asdict(body.usage))
+    if call.caller.key is not None:
+        charge["key_id"] = call.caller.key.id
+    return charge
+
+
+def _answer(call: Call, receipt: Receipt, *, status: int = 200) -> Response:
+    return call.answer(receipt_view(receipt), status=status, replayed=receipt.replayed)
+
+
+@router.post(
+    "/refunds",
+    **writes(
+        Scope.PACKS_WRITE,
+        "Refund a request",
+        body=bodies.NewRefund,
+        answer=shapes.Receipt,
+        status=201,
+        example={"request_id": "req-1", "note": "The answer was empty"},
+    ),
+)
+def refund(call: CurrentCall, organization_id: OrganizationId) -> Response:
+    """Give tokens of a charged request back to the packs they came from: all that is left of it, unless less is said."""
+    body = call.read(bodies.NewRefund)
+    receipt = call.suite.meter.refund(organization_id, body.request_id, body.amount, note=body.note, key=call.key)
+    return _answer(call, receipt, status=201)
+
+
+HOT = (
+    HotOperation(
+        path=f"{_PREFIX}/holds", scope=Scope.USAGE_WRITE, handler=open_hold, summary="Open a hold", body=bodies.NewHold,
+        answer=shapes.Hold, status=201, example={"amount": 2_000, "ttl_seconds": 120},
+        links={name: {"operationId": name, "parameters": _HOLD_OF_THE_NEW} for name in ("settle_hold", "release_hold")},
+    ),
+    HotOperation(
+        path=f"{_PREFIX}/holds/{{hold_id}}/settle", scope=Scope.USAGE_WRITE, handler=settle_hold, summary="Settle a hold",
+        body=bodies.Charge, answer=shapes.Receipt, thing="hold_id",
+        example={"model": "gpt-5", "prompt_tokens": 900, "completion_tokens": 150, "session": "chat-17"},
+    ),
+    HotOperation(
+        path=f"{_PREFIX}/holds/{{hold_id}}/release", scope=Scope.USAGE_WRITE, handler=release_hold, summary="Release a hold",
+        body=None, answer=shapes.HoldReleased, thing="hold_id",
+    ),
+    HotOperation(
+        path=f"{_PREFIX}/debits", scope=Scope.USAGE_WRITE, handler=debit, summary="Debit a request", body=bodies.Debit,
+        answer=shapes.Receipt, status=201,
+        example={"model": "gpt-5", "prompt_tokens": 900, "completion_tokens": 150, "session": "chat-17", "reason": "answer"},
+        links={
+            "refund": {
+                "operationId": "refund",
+                "parameters": _REQUEST_OF_THE_NEW,
+                "requestBody": {"request_id": "$response.body#/request_id"},
+            }
+        },
+    ),
+    HotOperation(
+        path=f"{_PREFIX}/debits/batch", scope=Scope.USAGE_WRITE, handler=debit_batch, summary="Debit many requests",
+        body=bodies.Batch, answer=shapes.BatchAnswers,
+        example={"debits": [{"amount": 1_200, "key": "req-1"}, {"amount": 800, "key": "req-2"}]},
+    ),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Client: the SDK of the REST API, and the shapes that both of them speak."""

@@ -1,0 +1,140 @@
+"""Bodies: what is sent to the REST API. The SDK writes them and the API reads them; an unknown field is refused.
+
+An amount is a number of tokens, or text such as `"5M"` or `"250,000"`; beyond 2^53 it has to be text.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+
+Amount = Annotated[int, msgspec.Meta(ge=0)] | Annotated[str, msgspec.Meta(max_length=40)]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What every body is made of."""
+
+
+class NewOrganization(Body, frozen=True, kw_only=True):
+    """An organization to create: its id (a-z, 0-9, - and _) and name."""
+
+    id: str
+    name: str | None = None
+
+
+class NewThresholds(Body, frozen=True, kw_only=True):
+    """Thresholds of an organization's own; warning must not be below reserve."""
+
+    warning: Amount
+    reserve: Amount
+
+
+class NewPack(Body, frozen=True, kw_only=True):
+    """A pack to grant. `expires_at` null is never; a lower `priority` is spent first."""
+
+    amount: Amount
+    expires_at: datetime | None = None
+    priority: int = 0
+    note: str = ""
+
+
+class Revocation(Body, frozen=True, kw_only=True):
+    """How a pack is revoked; `cancel_holds` also releases the open holds that could spend it."""
+
+    cancel_holds: bool = False
+    note: str = ""
+
+
+class Extension(Body, frozen=True, kw_only=True):
+    """A later expiry of a pack; null is never."""
+
+    expires_at: datetime | None
+    note: str = ""
+
+
+class PackNote(Body, frozen=True, kw_only=True):
+    """A pack's new note; empty removes it."""
+
+    note: str
+
+
+class NewHold(Body, frozen=True, kw_only=True):
+    """Tokens to reserve for so many seconds, at most a day."""
+
+    amount: Amount
+    ttl_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 600
+
+
+class HoldExtension(Body, frozen=True, kw_only=True):
+    """Tokens to add to a hold, and how many seconds from now it lasts."""
+
+    add: Amount = 0
+    ttl_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] | None = None
+
+
+class UsagePools(Body, frozen=True, kw_only=True):
+    """Tokens of one AI request by pool. Pools never overlap."""
+
+    input_tokens: _Count = 0
+    cache_read_tokens: _Count = 0
+    cache_write_tokens: _Count = 0
+    output_tokens: _Count = 0
+    reasoning_tokens: _Count = 0
+
+
+class Charge(Body, frozen=True, kw_only=True):
+    """What a request used: `amount` tokens, else its usage at the model's rate."""
+
+    amount: Amount | None = None
+    usage: UsagePools | None = None
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
+    model: str | None = None
+    session: str | None = None
+    reason: str | None = None
+    service_id: str | None = None
+    key_id: str | None = None
+    note: str = ""
+    raw_usage: dict[str, Any] | None = None
+    estimated: bool = False
+
+
+class Debit(Charge, frozen=True, kw_only=True):
+    """A request to charge. Tokens that are `already_used` are charged whatever the state is."""
+
+    already_used: bool = False
+
+
+class BatchDebit(Debit, frozen=True, kw_only=True):
+    """A debit of a batch, with an idempotency key of its own; without one its key is the batch's and its place."""
+
+    key: str | None = None
+
+
+class Batch(Body, frozen=True, kw_only=True):
+    """Debits to charge, each by itself: some may be charged while others are refused."""
+
+    debits: Annotated[tuple[BatchDebit, ...], msgspec.Meta(min_length=1, max_length=1_000)]
+
+
+class NewRefund(Body, frozen=True, kw_only=True):
+    """Tokens of a charged request to give back: all that is left of it, unless `amount` says less."""
+
+    request_id: str
+    amount: Amount | None = None
+    note: str = ""
+
+
+class NewRate(Body, frozen=True, kw_only=True):
+    """What a model costs from a date on, in millionths of a pack's token for each token of a pool; 1,000,000 is one to one."""
+
+    model: str
+    effective_at: datetime
+    input_millionths: _Count = 1_000_000
+    cache_read_millionths: _Count = 1_000_000
+    cache_write_millionths: _Count = 1_000_000
+    output_millionths: _Count = 1_000_000
+    reasoning_millionths: _Count = 1_000_000

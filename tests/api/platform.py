@@ -1,0 +1,74 @@
+"""A platform with two organizations behind the API, and whoever may call it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from tests.doubles import FrozenClock
+from tokenwell import Meter, Thresholds
+from tokenwell.api.app import create_api
+from tokenwell.config import Settings
+from tokenwell.core.happenings import Actor, ActorKind
+from tokenwell.errors import CredentialsInvalid
+from tokenwell.service.access import Principal, Scope
+from tokenwell.service.suite import Suite
+
+OWN, OTHER = "acme", "globex"
+_numbers = itertools.count(1)
+
+
+class Platform:
+    """A suite on a database with the organizations `acme` and `globex`, each with a pack and a gateway key, and the API on it."""
+
+    def __init__(self, url: str, clock: FrozenClock, settings: Settings | None = None) -> None:
+        self.clock = clock
+        self.meter = Meter(url, thresholds=Thresholds(1_000, 100), clock=clock)
+        self.suite = Suite(self.meter)
+        self._principals: dict[str, Principal] = {}
+        self.secrets = {"platform": self.issue(Scope)}
+        for organization_id in (OWN, OTHER):
+            self.meter.create_organization(organization_id)
+            self.meter.grant(organization_id, 1_000_000, key="first")
+            self.secrets[organization_id] = self.suite.keys.create(organization_id, name="Bot").secret
+        self.app = create_api(self.suite, settings or Settings(), self._principal_of)
+
+    def close(self) -> None:
+        """Close everything."""
+        self.suite.close()
+        self.meter.close()
+
+    def issue(self, scopes: Iterable[Scope], *organizations: str) -> str:
+        """Return the secret of a new platform key that may do this in the organizations, or in all."""
+        secret = f"tw_plat_{next(_numbers)}"
+        actor = Actor(kind=ActorKind.PLATFORM_KEY, id=secret, name="Backend")
+        granted = frozenset(scopes)
+        self._principals[secret] = (
+            Principal(actor=actor, organization_scopes=dict.fromkeys(organizations, granted))
+            if organizations
+            else Principal(actor=actor, platform_scopes=granted)
+        )
+        return secret
+
+    def _principal_of(self, secret: str, _source: str) -> Principal:
+        try:
+            return self._principals[secret]
+        except KeyError:
+            raise CredentialsInvalid from None
+
+    @asynccontextmanager
+    async def client(self, secret: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
+        """Give a client that sends the platform's key, or another."""
+        headers = {"authorization": f"Bearer {self.secrets['platform'] if secret is None else secret}"}
+        transport = httpx.ASGITransport(self.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://tokenwell.test", headers=headers) as client:
+            yield client
+
+
+def key(value: str | None = None) -> dict[str, Any]:
+    """Return the header of an idempotency key, a new one unless it is given."""
+    return {"idempotency-key": value or f"key-{next(_numbers)}"}
