@@ -10,6 +10,8 @@
     │ ├ CredentialsInvalid
     │ ├ KeyRevoked
     │ ├ ScopeMissing
+    │ ├ ServiceDisabled
+    │ ├ ModelNotAllowed
     │ └ SignInThrottled       *
     ├ NotFound                no such thing, or it is another tenant's
     │ ├ OrganizationNotFound
@@ -17,7 +19,9 @@
     │ ├ HoldNotFound
     │ ├ RequestNotFound
     │ ├ ModelNotFound
-    │ └ PersonNotFound
+    │ ├ PersonNotFound
+    │ ├ ServiceNotFound
+    │ └ KeyNotFound
     ├ Conflict                the thing is no longer in the state the command needs
     │ ├ IdempotencyConflict
     │ ├ OrganizationExists
@@ -25,7 +29,8 @@
     │ ├ HoldAlreadyReleased
     │ ├ PackAlreadyRevoked
     │ ├ PackExpired
-    │ └ PersonExists
+    │ ├ PersonExists
+    │ └ ServiceExists
     ├ BalanceRefused          the balance does not allow it
     │ ├ AiStopped
     │ └ BalanceHeld           *
@@ -122,6 +127,18 @@ class ScopeMissing(AccessDenied):
     code = "scope_missing"
 
 
+class ServiceDisabled(AccessDenied):
+    """The AI service this key belongs to is disabled."""
+
+    code = "service_disabled"
+
+
+class ModelNotAllowed(AccessDenied):
+    """The key does not allow this model."""
+
+    code = "model_not_allowed"
+
+
 class SignInThrottled(AccessDenied):
     """Too many failed sign-ins; try again later."""
 
@@ -172,6 +189,18 @@ class PersonNotFound(NotFound):
     code = "person_not_found"
 
 
+class ServiceNotFound(NotFound):
+    """The organization has no such AI service."""
+
+    code = "service_not_found"
+
+
+class KeyNotFound(NotFound):
+    """There is no such key."""
+
+    code = "key_not_found"
+
+
 class Conflict(TokenwellError):
     """The command does not fit the present state."""
 
@@ -219,6 +248,12 @@ class PersonExists(Conflict):
     """There is already a person with this e-mail address."""
 
     code = "person_exists"
+
+
+class ServiceExists(Conflict):
+    """The organization already has an AI service with this name or id."""
+
+    code = "service_exists"
 
 
 class BalanceRefused(TokenwellError):

@@ -14,9 +14,11 @@ import sqlalchemy
 from tests.builders import after
 from tests.doubles import FrozenClock
 from tokenwell.errors import CredentialsInvalid, KeyRevoked, NotFound, OrganizationNotFound, RequestInvalid, TimestampNaive
-from tokenwell.service import keys as service
-from tokenwell.service.keys import CACHE_LIFETIME, TOUCH_INTERVAL, Keys
+from tokenwell.service import remembering
+from tokenwell.service.keys import Keys
 from tokenwell.service.meter import Meter
+from tokenwell.service.remembering import CACHE_LIFETIME, TOUCH_INTERVAL
+from tokenwell.store import keys as store
 
 
 @pytest.fixture
@@ -122,14 +124,14 @@ def test_a_revoked_key_stops_at_once_here_and_soon_elsewhere(meter: Meter, keys:
 
 def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     created = keys.create("acme", name="one")
-    find = service.store.find_key_by_secret
+    find = store.find_key_by_secret
 
     def find_then_revoke(connection: Any, secret_hash: bytes) -> Any:
         found = find(connection, secret_hash)
         keys.revoke("acme", created.key.id)
         return found
 
-    monkeypatch.setattr(service.store, "find_key_by_secret", find_then_revoke)
+    monkeypatch.setattr(keys._remembered, "_find", find_then_revoke)
     keys.authenticate(created.secret)
     assert keys.recall(created.secret) is None
 
@@ -166,7 +168,7 @@ def test_a_key_in_use_is_not_looked_up_each_time(meter: Meter, keys: Keys, clock
 
 
 def test_memory_is_bounded(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "CACHE_LIMIT", 3)
+    monkeypatch.setattr(remembering, "CACHE_LIMIT", 3)
     created = [keys.create("acme", name="one") for _ in range(5)]
     for each in created:
         keys.authenticate(each.secret)

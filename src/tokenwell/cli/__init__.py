@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from tokenwell.cli import accounts, forecasts, jobs, operations
+from tokenwell.cli import access, accounts, forecasts, jobs, operations
 from tokenwell.cli.terminal import root, run_command
 
-__all__ = ["accounts", "forecasts", "jobs", "main", "operations", "root"]
+__all__ = ["access", "accounts", "forecasts", "jobs", "main", "operations", "root"]
+
 
 
 def main() -> None:

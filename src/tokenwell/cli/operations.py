@@ -1,17 +1,15 @@
-"""Operations: the commands that run Tokenwell, and those on gateway keys and administrators."""
+"""Operations: the commands that run Tokenwell, and those on administrators."""
 
 from __future__ import annotations
 
 import secrets
 import sys
-from typing import Any
 
 import click
 
 from tokenwell import wiring
-from tokenwell.cli.terminal import Call, Table, command, paged, parse_expiry, root, when
+from tokenwell.cli.terminal import Call, command, root
 from tokenwell.errors import PersonExists, PersonNotFound
-from tokenwell.service.ports import system_clock
 
 _host = click.option("--host", help="The address to listen on; else TOKENWELL_HOST, else 127.0.0.1.")
 _port = click.option("--port", type=click.IntRange(1, 65_535), help="The port; else TOKENWELL_PORT, else 8080.")
@@ -103,72 +101,6 @@ def migrate(call: Call) -> None:
 
 
 @root.group()
-def key() -> None:
-    """Gateway keys: what programs spend an organization's tokens with."""
-
-
-@command(key, "create")
-@click.argument("organization")
-@click.option("--name", required=True, help="What people tell it apart by.")
-@click.option(
-    "--expires", default="never", show_default=True, metavar="WHEN", help="A date, an instant, a duration (90d) or never."
-)
-def create_key(call: Call, organization: str, name: str, expires: str) -> None:
-    """Issue a gateway key. Its secret is shown only here.
-
-    \b
-    Examples:
-      tokenwell key create acme --name "Support agent"
-      tokenwell key create acme --name "Trial" --expires 30d --json
-    """
-    expires_at = parse_expiry(expires, now=system_clock())
-    with wiring.open_meter(call.settings()) as meter, wiring.open_keys(meter) as keys:
-        created = keys.create(organization, name=name, expires_at=expires_at)
-    text = f"{created.secret}\n\nKey {created.key.id}, expires {when(created.key.expires_at)}. Keep it: it is not shown again."
-    call.show({**_fields(created.key), "secret": created.secret}, text)
-
-
-@command(key, "list")
-@click.argument("organization")
-@paged
-def list_keys(call: Call, organization: str, **page: Any) -> None:
-    """List an organization's gateway keys, newest first.
-
-    \b
-    Examples:
-      tokenwell key list acme
-    """
-    table = Table(
-        {
-            "Id": lambda each: each.id,
-            "Name": lambda each: each.name,
-            "Begins with": lambda each: each.prefix,
-            "Expires": lambda each: when(each.expires_at),
-            "Last used": lambda each: when(each.last_used_at),
-            "Revoked": lambda each: "" if each.revoked_at is None else when(each.revoked_at),
-        }
-    )
-    with wiring.open_meter(call.settings()) as meter, wiring.open_keys(meter) as keys:
-        meter.organization(organization)
-        call.show_list(lambda **where: keys.list(organization, **where), table, **page)
-
-
-@command(key, "revoke")
-@click.argument("organization")
-@click.argument("key_id", metavar="KEY")
-def revoke_key(call: Call, organization: str, key_id: str) -> None:
-    """Revoke a gateway key, named by its id.
-
-    \b
-    Examples:
-      tokenwell key revoke acme key_01kb5f0z8ge3ds4v8r1t9w2x6y
-    """
-    with wiring.open_meter(call.settings()) as meter, wiring.open_keys(meter) as keys:
-        revoked = keys.revoke(organization, key_id)
-    call.show(revoked, f"Revoked key {revoked.id}: {revoked.name}")
-
-
-@root.group()
 def admin() -> None:
     """Platform administrators."""
 
@@ -216,7 +148,3 @@ def _password(*, password_stdin: bool, generate: bool) -> str:
         raise click.UsageError("There is nobody to ask for a password: give --password-stdin or --generate.")
     answer: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     return answer
-
-
-def _fields(struct: Any) -> dict[str, Any]:
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}

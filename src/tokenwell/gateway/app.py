@@ -16,13 +16,13 @@ from tokenwell.gateway.embeddings import EMBEDDINGS
 from tokenwell.gateway.exchange import BodyTooLarge, ClientGone, Exchange, Message, Receive, Send, Unspeakable
 from tokenwell.gateway.messages import MESSAGES
 from tokenwell.gateway.metering import Metering
-from tokenwell.gateway.passing import Passing, is_passed, telling_for
+from tokenwell.gateway.passing import Passing, is_passed, scope_of, telling_for
 from tokenwell.gateway.receipts import REQUEST_ID, refusal_headers
 from tokenwell.gateway.responses import RESPONSES
 from tokenwell.gateway.settlement import Settlements
 from tokenwell.gateway.upstream import Upstream
 from tokenwell.service.answers import Answers
-from tokenwell.service.keys import GatewayKey, Keys
+from tokenwell.service.keys import GatewayKey, Keys, KeyScope, check_use
 from tokenwell.service.meter import Meter
 from tokenwell.service.ports import new_id
 
@@ -116,25 +116,30 @@ class Gateway:
 
     async def _meter(self, dialect: Dialect, exchange: Exchange, request_id: str) -> None:
         exchange.allow("POST")
-        key = await self._authenticate(exchange)
+        scope = KeyScope.EMBED if dialect is EMBEDDINGS else KeyScope.GENERATE
+        key = await self._authenticate(exchange, scope)
         exchange.require_json()
         body = await exchange.read(self._body_limit_bytes)
         labels = Labels(_label(exchange, b"x-tokenwell-session"), _label(exchange, b"x-tokenwell-reason"))
-        await self._metering.answer(key, dialect, dialect.parse(body, labels), exchange, request_id=request_id)
+        request = dialect.parse(body, labels)
+        check_use(key, scope, request.model)
+        await self._metering.answer(key, dialect, request, exchange, request_id=request_id)
 
     async def _pass(self, exchange: Exchange, request_id: str) -> None:
         if not is_passed(exchange.path):
             raise Unspeakable(404, f"There is nothing at {exchange.path}.")
-        await self._passing.answer(await self._authenticate(exchange), exchange, request_id)
+        await self._passing.answer(await self._authenticate(exchange, scope_of(exchange.path)), exchange, request_id)
 
-    async def _authenticate(self, exchange: Exchange) -> GatewayKey:
+    async def _authenticate(self, exchange: Exchange, scope: KeyScope) -> GatewayKey:
         scheme, _, secret = exchange.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if scheme.lower() != "bearer" or not secret:
             secret = exchange.headers.get(b"x-api-key", b"").decode("latin-1")
         if not secret:
             raise CredentialsInvalid("send a gateway key: Authorization: Bearer tw_live_…, or X-Api-Key")
-        key = self._keys.recall(secret)
-        return key if key is not None else await asyncio.to_thread(self._keys.authenticate, secret)
+        known = self._keys.recall(secret)
+        key = known if known is not None else await asyncio.to_thread(self._keys.authenticate, secret)
+        check_use(key, scope)
+        return key
 
 
 def _label(exchange: Exchange, name: bytes) -> str | None:

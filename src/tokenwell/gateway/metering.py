@@ -67,9 +67,10 @@ class Metering:
             request_id=request_id,
             hold_id=held.hold.id,
             key_id=key.id,
+            service_id=key.service_id,
             model=request.model,
-            session=request.session,
-            reason=request.reason,
+            session=request.session or (key.service.default_session if key.service else None),
+            reason=request.reason or (key.service.default_reason if key.service else None),
         )
 
     async def _tokens_before(self, key: GatewayKey, request: AiRequest) -> int:

@@ -16,7 +16,7 @@ from tokenwell.gateway.receipts import REQUEST_ID
 from tokenwell.gateway.telling import Telling
 from tokenwell.gateway.upstream import Upstream, UpstreamAnswer
 from tokenwell.service.answers import Answers
-from tokenwell.service.keys import GatewayKey
+from tokenwell.service.keys import GatewayKey, KeyScope, check_use
 
 FREE = {"/v1/messages/count_tokens", "/v1/moderations", "/v1/responses/input_tokens"}
 """Calls that are not charged."""
@@ -34,6 +34,11 @@ def is_passed(path: str) -> bool:
     return path in FREE or bool(_MODELS.fullmatch(path) or _RESPONSE.fullmatch(path))
 
 
+def scope_of(path: str) -> KeyScope:
+    """Return what a key must be allowed for a call that is passed on."""
+    return KeyScope.MODELS if _MODELS.fullmatch(path) else KeyScope.GENERATE
+
+
 class Passing:
     """Passes calls on for holders of a key."""
 
@@ -46,7 +51,7 @@ class Passing:
         """Answer a call to a path that is passed on. Raises Unspeakable, NotFound, RequestInvalid, UpstreamError."""
         path = exchange.path
         if path in FREE:
-            answer = await self._free(exchange)
+            answer = await self._free(key, exchange)
         elif models := _MODELS.fullmatch(path):
             answer = await self._models(exchange, models[1])
         else:
@@ -55,12 +60,13 @@ class Passing:
             answer = await self._response(key, exchange, response[1], response[2])
         await _pass_back(answer, exchange, request_id)
 
-    async def _free(self, exchange: Exchange) -> UpstreamAnswer:
+    async def _free(self, key: GatewayKey, exchange: Exchange) -> UpstreamAnswer:
         exchange.allow("POST")
         exchange.require_json()
         body = await exchange.read(self._body_limit_bytes)
         path = exchange.path.removeprefix("/v1")
         model = model_in(body)
+        check_use(key, KeyScope.GENERATE, model)
         if model is not None:
             self._upstream.check(path, model)
         return await self._upstream.send("POST", exchange.under(path), body=body, headers=exchange.headers, model=model)

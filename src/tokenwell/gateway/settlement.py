@@ -31,6 +31,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     hold_id: str
     key_id: str
+    service_id: str | None = None
     model: str
     session: str | None
     reason: str | None
@@ -103,6 +104,7 @@ class Settlements:
             "session": call.session,
             "reason": call.reason,
             "key_id": call.key_id,
+            "service_id": call.service_id,
         }
         try:
             return await self._meter.settle(call.organization_id, call.hold_id, **facts)

@@ -6,64 +6,55 @@ enough for a secret that cannot be guessed and quick enough for every request.
 
 from __future__ import annotations
 
-import re
-import secrets
-import string
-import threading
-from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
-from hashlib import sha256
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
 
 import msgspec
 import sqlalchemy
-import structlog
 
-from tokenwell.core.identifiers import check_label, check_organization_id
+from tokenwell.core.amounts import parse_amount
+from tokenwell.core.happenings import SYSTEM, Actor
+from tokenwell.core.identifiers import check_key, check_label, check_organization_id
 from tokenwell.core.instants import to_utc
-from tokenwell.errors import CredentialsInvalid, KeyRevoked, NotFound, OrganizationNotFound, RequestInvalid, StoreError
+from tokenwell.errors import (
+    KeyNotFound,
+    ModelNotAllowed,
+    OrganizationNotFound,
+    RequestInvalid,
+    ScopeMissing,
+    ServiceDisabled,
+    ServiceNotFound,
+)
+from tokenwell.service import acts
 from tokenwell.service.ports import Clock, Page, new_id, system_clock
+from tokenwell.service.remembering import Remembering, fresh_secret, hash_of, shown_part
+from tokenwell.store import creations
 from tokenwell.store import keys as store
-from tokenwell.store.keys import GatewayKey
+from tokenwell.store import services as services_store
+from tokenwell.store.keys import GatewayKey, KeyScope
 from tokenwell.store.reader import reading
+from tokenwell.store.services import AiService
 from tokenwell.store.writer import transaction
 
-__all__ = ["CreatedKey", "GatewayKey", "Keys"]
+__all__ = ["CreatedKey", "GatewayKey", "KeyScope", "Keys", "check_use"]
 
 PREFIX = "tw_live_"
-SECRET_CHARACTERS = 40
-SHOWN_CHARACTERS = 6
-"""How much of a secret is kept for people to tell keys apart; what is left unknown is worth 202 bits."""
-
 NAME_LIMIT = 100
 PAGE_LIMIT = 500
+MODELS_LIMIT = 100
+MOST_REQUESTS_PER_MINUTE = 1_000_000
 
-CACHE_LIFETIME = timedelta(seconds=3)
-"""For how long a key that was found valid is not looked up again: how long a key revoked by another process goes on working."""
-
-CACHE_LIMIT = 10_000
-TOUCH_INTERVAL = timedelta(minutes=1)
-"""How stale the time of a key's last use may be: what using it may write, at most this often."""
-
-_ALPHABET = string.ascii_letters + string.digits
-_SECRET = re.compile(rf"{PREFIX}[A-Za-z0-9]{{{SECRET_CHARACTERS}}}")
-
-log = structlog.get_logger("tokenwell.keys")
+_LIMITS = ("requests_per_minute", "tokens_per_day", "tokens_per_month")
+_CHANGEABLE = ("name", "scopes", "models", *_LIMITS)
 
 
 class CreatedKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A new key. `secret` is told only here."""
+    """A new key. `secret` is told only here: it is empty in an answer that is `replayed`."""
 
     key: GatewayKey
     secret: str
-
-
-class _Known(msgspec.Struct):
-    """A key found valid, until when that is believed, and when its use is to be noted next."""
-
-    key: GatewayKey
-    until: datetime
-    touch_at: datetime
+    replayed: bool = False
 
 
 class Keys:
@@ -72,132 +63,200 @@ class Keys:
     def __init__(self, engine: sqlalchemy.Engine, clock: Clock = system_clock) -> None:
         self._engine = engine
         self._clock = clock
-        self._known: OrderedDict[bytes, _Known] = OrderedDict()
-        self._revocations = 0
-        self._lock = threading.Lock()
-        self._toucher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenwell-keys")
+        self._remembered = Remembering(engine, clock, prefix=PREFIX, find=store.find_key_by_secret, touch=store.touch_key)
 
-    def create(self, organization_id: str, *, name: str, expires_at: datetime | None = None) -> CreatedKey:
-        """Issue a key. Raises RequestInvalid for a name or an expiry that cannot be used, OrganizationNotFound."""
-        name = (check_label(name, field="name", limit=NAME_LIMIT) or "").strip()
-        if not name:
-            raise RequestInvalid("name must not be empty", field="name")
+    def create(
+        self,
+        organization_id: str,
+        *,
+        name: str,
+        service_id: str | None = None,
+        expires_at: datetime | None = None,
+        scopes: Sequence[KeyScope | str] | None = None,
+        models: Sequence[str] | None = None,
+        requests_per_minute: int | None = None,
+        tokens_per_day: int | str | None = None,
+        tokens_per_month: int | str | None = None,
+        key: str | None = None,
+        by: Actor = SYSTEM,
+    ) -> CreatedKey:
+        """Issue a key, of an AI service or of the organization itself. What is not given is not limited.
+
+        Raises RequestInvalid for what cannot be used, OrganizationNotFound, ServiceNotFound.
+        """
         now = self._clock()
-        expires_at = None if expires_at is None else to_utc(expires_at, field="expires_at")
-        if expires_at is not None and expires_at <= now:
-            raise RequestInvalid("expires_at must be in the future", field="expires_at")
-        secret = PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(SECRET_CHARACTERS))
-        key = GatewayKey(
+        given = {
+            "name": name, "scopes": scopes, "models": models, "requests_per_minute": requests_per_minute,
+            "tokens_per_day": tokens_per_day, "tokens_per_month": tokens_per_month,
+        }  # fmt: skip
+        secret = fresh_secret(PREFIX)
+        made = GatewayKey(
             id=new_id("key"),
             organization_id=check_organization_id(organization_id),
-            name=name,
-            prefix=secret[: len(PREFIX) + SHOWN_CHARACTERS],
+            prefix=shown_part(PREFIX, secret),
             created_at=now,
-            expires_at=expires_at,
+            expires_at=_checked_expiry(expires_at, now),
+            **_checked(given),
         )
+        told = {"what": "key", "service_id": service_id, "expires_at": made.expires_at, **msgspec.to_builtins(given)}
         try:
             with transaction(self._engine) as connection:
-                store.add_key(connection, key, _hash(secret))
+                first = None if key is None else creations.claim(connection, organization_id, check_key(key), made.id, told, now)
+                if first is not None:
+                    return CreatedKey(key=_found(connection, organization_id, first), secret="", replayed=True)
+                if service_id is not None:
+                    made = msgspec.structs.replace(made, service=_service(connection, organization_id, service_id))
+                store.add_key(connection, made, hash_of(secret))
+                self._record(connection, "key.create", made, by, after={"service_id": service_id, **_terms(made)})
         except sqlalchemy.exc.IntegrityError:
             raise OrganizationNotFound(organization_id=organization_id) from None
-        return CreatedKey(key=key, secret=secret)
+        return CreatedKey(key=made, secret=secret)
 
     def recall(self, secret: str) -> GatewayKey | None:
         """Return the key if it was found valid within CACHE_LIFETIME, without touching the database; None to look it up.
 
-        Raises CredentialsInvalid once it has expired.
+        Raises CredentialsInvalid once it has expired, ServiceDisabled.
         """
-        known = self._known.get(_hash(secret))
-        now = self._clock()
-        if known is None or now >= known.until:
-            return None
-        _check_expiry(known.key, now)
-        if now >= known.touch_at:
-            self._touch(known, now)
-        return known.key
+        key = self._remembered.recall(secret)
+        return None if key is None else _enabled(key)
 
     def authenticate(self, secret: str) -> GatewayKey:
-        """Return the key of a secret, from memory or the database. Raises CredentialsInvalid, KeyRevoked, StoreUnavailable."""
-        key = self.recall(secret)
-        if key is not None:
-            return key
-        if not _SECRET.fullmatch(secret):
-            raise CredentialsInvalid("this is not a key of the gateway")
-        revocations = self._revocations
-        secret_hash = _hash(secret)
-        with reading(self._engine) as connection:
-            key = store.find_key_by_secret(connection, secret_hash)
-        if key is None:
-            raise CredentialsInvalid("the key is not known")
-        if key.revoked_at is not None:
-            raise KeyRevoked(key_id=key.id)
-        now = self._clock()
-        _check_expiry(key, now)
-        self._remember(secret_hash, key, now, revocations)
-        return key
+        """Return the key of a secret, from memory or the database.
 
-    def list(self, organization_id: str, cursor: str | None = None, limit: int = 50) -> Page[GatewayKey]:
-        """Return the organization's keys, newest first."""
+        Raises CredentialsInvalid, KeyRevoked, ServiceDisabled, StoreUnavailable.
+        """
+        return _enabled(self._remembered.authenticate(secret))
+
+    def get(self, organization_id: str, key_id: str) -> GatewayKey:
+        """Return a key. Raises KeyNotFound, also for another organization's."""
+        with reading(self._engine) as connection:
+            return _found(connection, organization_id, key_id)
+
+    def list(
+        self, organization_id: str, cursor: str | None = None, limit: int = 50, *, service_id: str | None = None
+    ) -> Page[GatewayKey]:
+        """Return the keys of the organization, or of one of its services, newest first."""
         check_organization_id(organization_id)
         if not 1 <= limit <= PAGE_LIMIT:
             raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
+        for field, text in (("cursor", cursor), ("service_id", service_id)):
+            check_label(text, field=field)
         with reading(self._engine) as connection:
-            found = store.keys_of(connection, organization_id, cursor, limit + 1)
+            found = store.keys_of(connection, organization_id, cursor, limit + 1, service_id)
         more = len(found) > limit
         return Page(tuple(found[:limit]), found[limit - 1].id if more else None)
 
-    def revoke(self, organization_id: str, key_id: str) -> GatewayKey:
-        """Revoke a key; one that was revoked before stays as it is. In this process it stops at once, in others within
-        CACHE_LIFETIME. Raises NotFound."""
+    def update(self, organization_id: str, key_id: str, *, by: Actor = SYSTEM, **changes: Any) -> GatewayKey:
+        """Change a key's name, scopes, models or limits; what is not given stays. In this process it counts at once, in others
+        within CACHE_LIFETIME. Raises KeyNotFound, RequestInvalid."""
         with transaction(self._engine) as connection:
-            store.set_revoked(connection, organization_id, key_id, self._clock())
-            key = store.find_key(connection, organization_id, key_id)
-        if key is None:
-            raise NotFound("the organization has no such key", key_id=key_id)
-        with self._lock:
-            self._revocations += 1
-            for secret_hash in [each for each, known in self._known.items() if known.key.id == key_id]:
-                del self._known[secret_hash]
+            before = _found(connection, organization_id, key_id)
+            kept = {name: getattr(before, name) for name in _CHANGEABLE}
+            after = msgspec.structs.replace(before, **_checked(kept | changes))
+            if after != before:
+                store.replace_key(connection, after)
+                was, became = acts.differences(before, after)
+                self._record(connection, "key.update", after, by, before=was, after=became)
+        self._remembered.forget(lambda known: known.id == key_id)
+        return after
+
+    def revoke(self, organization_id: str, key_id: str, *, by: Actor = SYSTEM) -> GatewayKey:
+        """Revoke a key; one that was revoked before stays as it is. In this process it stops at once, in others within
+        CACHE_LIFETIME. Raises KeyNotFound."""
+        with transaction(self._engine) as connection:
+            is_new = store.set_revoked(connection, organization_id, key_id, self._clock())
+            key = _found(connection, organization_id, key_id)
+            if is_new:
+                self._record(connection, "key.revoke", key, by, before={"name": key.name, "prefix": key.prefix})
+        self._remembered.forget(lambda known: known.id == key_id)
         return key
+
+    def forget_service(self, organization_id: str, service_id: str) -> None:
+        """Look the keys of a service up again: it changed."""
+        self._remembered.forget(lambda known: known.organization_id == organization_id and known.service_id == service_id)
 
     def close(self) -> None:
         """Finish noting last uses, then stop."""
-        self._toucher.shutdown(wait=True)
+        self._remembered.close()
 
-    def _remember(self, secret_hash: bytes, key: GatewayKey, now: datetime, revocations: int) -> None:
-        last_used_at = key.last_used_at
-        touch_at = now if last_used_at is None else last_used_at + TOUCH_INTERVAL
-        with self._lock:
-            if revocations != self._revocations:
-                return  # perhaps this one was revoked after it was read
-            before = self._known.pop(secret_hash, None)
-            if before is not None:
-                touch_at = max(touch_at, before.touch_at)
-            known = self._known[secret_hash] = _Known(key, now + CACHE_LIFETIME, touch_at)
-            while len(self._known) > CACHE_LIMIT:
-                self._known.popitem(last=False)
-        if now >= known.touch_at:
-            self._touch(known, now)
-
-    def _touch(self, known: _Known, now: datetime) -> None:
-        known.touch_at = now + TOUCH_INTERVAL
-        try:
-            self._toucher.submit(self._write_touch, known.key, now)
-        except RuntimeError:
-            log.debug("key_use_not_noted", key_id=known.key.id, reason="closed")
-
-    def _write_touch(self, key: GatewayKey, now: datetime) -> None:
-        try:
-            with transaction(self._engine) as connection:
-                store.touch_key(connection, key.organization_id, key.id, now, now - TOUCH_INTERVAL)
-        except StoreError as error:
-            log.warning("key_use_not_noted", key_id=key.id, reason=error.code)
+    def _record(self, connection: sqlalchemy.Connection, action: str, key: GatewayKey, by: Actor, **what: Any) -> None:
+        at, organization_id = self._clock(), key.organization_id
+        acts.record(connection, by=by, at=at, organization_id=organization_id, action=action, subject=key.id, **what)
 
 
-def _check_expiry(key: GatewayKey, now: datetime) -> None:
-    if key.expires_at is not None and now >= key.expires_at:
-        raise CredentialsInvalid("the key has expired", key_id=key.id)
+def check_use(key: GatewayKey, scope: KeyScope, model: str | None = None) -> None:
+    """Return if a key may be used for this, with this model. Raises ScopeMissing, ModelNotAllowed."""
+    if key.scopes is not None and scope not in key.scopes:
+        raise ScopeMissing(scope=scope.value)
+    if key.models is None or model is None or any(_stands_for(pattern, model) for pattern in key.models):
+        return
+    raise ModelNotAllowed(f"This key does not allow the model {model}.", field="model", model=model)
 
 
-def _hash(secret: str) -> bytes:
-    return sha256(secret.encode("utf-8", "surrogatepass")).digest()
+def _stands_for(pattern: str, model: str) -> bool:
+    return model.startswith(pattern[:-1]) if pattern.endswith("*") else model == pattern
+
+
+def _enabled(key: GatewayKey) -> GatewayKey:
+    if key.service is not None and key.service.disabled_at is not None:
+        raise ServiceDisabled(service_id=key.service.id)
+    return key
+
+
+def _found(connection: sqlalchemy.Connection, organization_id: str, key_id: str) -> GatewayKey:
+    check_label(key_id, field="key_id")
+    key = store.find_key(connection, organization_id, key_id)
+    if key is None:
+        raise KeyNotFound("the organization has no such key", key_id=key_id)
+    return key
+
+
+def _service(connection: sqlalchemy.Connection, organization_id: str, service_id: str) -> AiService:
+    check_label(service_id, field="service_id")
+    service = services_store.find_service(connection, organization_id, service_id)
+    if service is None:
+        raise ServiceNotFound(service_id=service_id)
+    return service
+
+
+def _checked(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of what a caller gives. Raises RequestInvalid."""
+    if set(given) != set(_CHANGEABLE):
+        raise RequestInvalid(f"a key has {', '.join(_CHANGEABLE)}")
+    name = (check_label(given["name"], field="name", limit=NAME_LIMIT) or "").strip()
+    if not name:
+        raise RequestInvalid("name must not be empty", field="name")
+    per_minute = given["requests_per_minute"]
+    if per_minute is not None:
+        per_minute = parse_amount(per_minute, field="requests_per_minute", most=MOST_REQUESTS_PER_MINUTE)
+    tokens = {name: None if given[name] is None else parse_amount(given[name], field=name) for name in _LIMITS[1:]}
+    scopes, models = _checked_scopes(given["scopes"]), _checked_models(given["models"])
+    return {"name": name, "scopes": scopes, "models": models, "requests_per_minute": per_minute, **tokens}
+
+
+def _checked_scopes(scopes: Sequence[KeyScope | str] | None) -> tuple[KeyScope, ...] | None:
+    if scopes is None:
+        return None
+    try:
+        return tuple(sorted({KeyScope(scope) for scope in scopes}))
+    except ValueError:
+        raise RequestInvalid(f"a scope is one of {', '.join(KeyScope)}", field="scopes") from None
+
+
+def _checked_models(models: Sequence[str] | None) -> tuple[str, ...] | None:
+    if models is None:
+        return None
+    if not 1 <= len(models) <= MODELS_LIMIT:
+        raise RequestInvalid(f"a key allows between 1 and {MODELS_LIMIT} models, or all", field="models")
+    return tuple(dict.fromkeys(check_key(model, field="models") for model in models))
+
+
+def _checked_expiry(expires_at: datetime | None, now: datetime) -> datetime | None:
+    expires_at = None if expires_at is None else to_utc(expires_at, field="expires_at")
+    if expires_at is not None and expires_at <= now:
+        raise RequestInvalid("expires_at must be in the future", field="expires_at")
+    return expires_at
+
+
+def _terms(key: GatewayKey) -> dict[str, Any]:
+    return {"prefix": key.prefix, "expires_at": key.expires_at, **{name: getattr(key, name) for name in _CHANGEABLE}}

@@ -11,8 +11,10 @@ from tokenwell.service.keys import Keys
 from tokenwell.service.meter import Meter
 from tokenwell.service.packs import Packs
 from tokenwell.service.people import People
+from tokenwell.service.platform_keys import PlatformKeys
 from tokenwell.service.post import Mailer, Post
 from tokenwell.service.sealing import Sealer
+from tokenwell.service.services import Services
 
 
 def _passing_key() -> tuple[str, ...]:
@@ -34,7 +36,10 @@ class Suite:
         self.packs = Packs(meter)
         self.browsing = Browsing(meter, Indexing(meter.engine))
         self.directory = Directory(meter.engine, platform=meter.thresholds, clock=meter.clock)
+        self.platform_keys = PlatformKeys(meter.engine, meter.clock)
+        self.services = Services(meter, changed=self.keys.forget_service)
 
     def close(self) -> None:
         """Close what the suite opened."""
         self.keys.close()
+        self.platform_keys.close()

@@ -1,24 +1,28 @@
-"""The demo: an organization with a history, an administrator and a gateway key, made where they are missing."""
+"""The demo: an organization with a history, AI services, an administrator and a gateway key, made where they are missing."""
 
 from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from tokenwell.config import Settings
-from tokenwell.errors import AccessDenied
+from tokenwell.errors import AccessDenied, AiStopped, ServiceExists
 from tokenwell.service.demo import make_demo
 from tokenwell.service.meter import Meter
 from tokenwell.service.ports import Clock, system_clock
 from tokenwell.store.dialects import parse_database
-from tokenwell.wiring.opening import open_keys, open_meter, open_people
+from tokenwell.wiring.opening import open_meter, open_services
 
 DEMO_EMAIL = "admin@acme.example"
 """Who signs in to the demo."""
+
+
+_SERVICES = {"support-agent": "Support agent", "auto-tagging": "Auto-tagging", "knowledge-base": "Knowledge base"}
 
 
 class DemoAccess(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +35,8 @@ class DemoAccess(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def prepare_demo(settings: Settings, *, now: datetime | None = None) -> DemoAccess:
-    """Make the demo's organization, its history up to `now`, an administrator and a gateway key, or what of these is missing.
+    """Make the demo's organization, its history up to `now`, its AI services, an administrator and a gateway key, or what of
+    these is missing.
 
     The key is kept in a file beside the database that only its owner can read.
     """
@@ -40,8 +45,11 @@ def prepare_demo(settings: Settings, *, now: datetime | None = None) -> DemoAcce
         return open_meter(settings, create=True, clock=clock)
 
     organization = make_demo(open_at, now=now or system_clock())
-    with open_meter(settings) as meter, open_keys(meter) as keys:
-        people = open_people(meter, settings)
+    with open_services(settings) as suite:
+        for service_id, name in _SERVICES.items():
+            with suppress(AiStopped, ServiceExists):
+                suite.services.create(organization.id, service_id=service_id, name=name, key=f"demo-{service_id}")
+        people, keys = suite.people, suite.keys
         password = None
         if people.find(DEMO_EMAIL) is None:
             password = secrets.token_urlsafe(15)

@@ -112,6 +112,17 @@ def open_keys(meter: Meter) -> Iterator[Keys]:
         keys.close()
 
 
+@contextmanager
+def open_services(settings: Settings) -> Iterator[Suite]:
+    """Give every service on the settings' database, opened for a while."""
+    with open_meter(settings) as meter:
+        suite = open_suite(meter, settings)
+        try:
+            yield suite
+        finally:
+            suite.close()
+
+
 def revision_in(meter: Meter) -> str | None:
     """Return the revision that the database's schema is at."""
     return revision_of(meter.engine)

@@ -6,7 +6,16 @@ Instants are microseconds since 1970-01-01 UTC.
 
 from __future__ import annotations
 
-from tokenwell.store.schema.access import gateway_key, membership, person, session, sign_in_failure
+from tokenwell.store.schema.access import (
+    ai_service,
+    creation,
+    gateway_key,
+    membership,
+    person,
+    platform_key,
+    session,
+    sign_in_failure,
+)
 from tokenwell.store.schema.alerts import attempt, channel, delivery, event_read, job, told
 from tokenwell.store.schema.answers import stored_answer
 from tokenwell.store.schema.browsing import journal_mark, ledger_block, session_summary
@@ -20,6 +29,8 @@ __all__ = [
     "attempt",
     "channel",
     "delivery",
+    "ai_service",
+    "creation",
     "entry",
     "event",
     "event_read",
@@ -33,6 +44,7 @@ __all__ = [
     "organization",
     "pack",
     "person",
+    "platform_key",
     "rate",
     "rollup",
     "session",
