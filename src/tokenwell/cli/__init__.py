@@ -10,7 +10,6 @@ from tokenwell.cli.terminal import root, run_command
 __all__ = ["access", "accounts", "forecasts", "jobs", "main", "operations", "root"]
 
 
-
 def main() -> None:
     """Run the command line of this process and exit with its code."""
     sys.exit(run_command(root, sys.argv[1:]))

@@ -146,6 +146,7 @@ def list_keys(call: Call, organization: str, service_id: str | None, **page: Any
     \b
     Examples:
       tokenwell key list acme
+      tokenwell key list acme --all --json
       tokenwell key list acme --service svc_01kb5f0z8ge3ds4v8r1t9w2x6y
     """
     table = Table(_KEY_COLUMNS | {"Service": lambda each: each.service.name if each.service else ""})

@@ -41,7 +41,7 @@ __all__ = ["CreatedKey", "GatewayKey", "KeyScope", "Keys", "check_use"]
 
 PREFIX = "tw_live_"
 NAME_LIMIT = 100
-PAGE_LIMIT = 500
+PAGE_LIMIT = 1_000
 MODELS_LIMIT = 100
 MOST_REQUESTS_PER_MINUTE = 1_000_000
 

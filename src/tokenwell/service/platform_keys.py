@@ -30,7 +30,7 @@ __all__ = ["CreatedPlatformKey", "PlatformKey", "PlatformKeys"]
 
 PREFIX = "tw_plat_"
 NAME_LIMIT = 100
-PAGE_LIMIT = 500
+PAGE_LIMIT = 1_000
 
 
 class CreatedPlatformKey(msgspec.Struct, frozen=True, kw_only=True):

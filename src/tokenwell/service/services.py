@@ -31,7 +31,7 @@ from tokenwell.store.writer import transaction
 __all__ = ["AiService", "Lane", "ServiceLine", "ServiceStatus", "Services"]
 
 NAME_LIMIT = 100
-PAGE_LIMIT = 500
+PAGE_LIMIT = 1_000
 
 
 class ServiceStatus(StrEnum):
