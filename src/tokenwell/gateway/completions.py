@@ -14,12 +14,17 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_CHARGE_TOKENS)]
 _NONE = msgspec.Raw()
 
 
+class _Aside(msgspec.Struct):
+    usage: msgspec.Raw = _NONE
+
+
 class Completion(msgspec.Struct):
     """A completion, or a chunk of one."""
 
     usage: msgspec.Raw = _NONE
     choices: msgspec.Raw = _NONE
     error: msgspec.Raw = _NONE
+    x_groq: _Aside | None = None
 
     @property
     def answer_id(self) -> str:
@@ -37,18 +42,25 @@ class Completion(msgspec.Struct):
         return self.error is not _NONE and bytes(self.error) != b"null" and not self.has_choices
 
     def reported(self) -> Reported | None:
-        """Return the usage it reports, None where there is none that makes sense."""
-        return None if self.usage is _NONE else usage_in(self.usage)
+        """Return the usage it reports, None where there is none that makes sense. Groq and Moonshot tell it aside."""
+        reported = None if self.usage is _NONE else usage_in(self.usage)
+        if reported is None and self.x_groq is not None:
+            reported = usage_in(self.x_groq.usage)
+        if reported is None and b'"usage"' in bytes(self.choices):
+            reported = next(filter(None, (usage_in(choice.usage) for choice in self._parsed_choices())), None)
+        return reported
 
     def text_bytes(self) -> int:
         """Return how many bytes the model said in it: words, reasoning and the arguments of its calls."""
+        return sum(choice.text_bytes() for choice in self._parsed_choices())
+
+    def _parsed_choices(self) -> list[_Choice]:
         if self.choices is _NONE:
-            return 0
+            return []
         try:
-            choices = _decode_choices(self.choices) or []
+            return _decode_choices(self.choices) or []
         except (msgspec.DecodeError, RecursionError):
-            return 0
-        return sum(choice.text_bytes() for choice in choices)
+            return []
 
 
 class _Function(msgspec.Struct):
@@ -72,6 +84,7 @@ class _Choice(msgspec.Struct):
     message: _Said | None = None
     delta: _Said | None = None
     text: str | None = None
+    usage: msgspec.Raw = _NONE
 
     def text_bytes(self) -> int:
         said = self.message or self.delta
@@ -88,9 +101,14 @@ class _CompletionDetails(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: _Count
+    """A usage, with what some providers put beside the details instead of into them."""
+
+    prompt_tokens: _Count | None = None
     completion_tokens: _Count | None = None
     total_tokens: _Count | None = None
+    cached_tokens: _Count | None = None
+    prompt_cache_hit_tokens: _Count | None = None
+    reasoning_tokens: _Count | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
 
@@ -112,23 +130,24 @@ def usage_in(raw: msgspec.Raw) -> Reported | None:
     """Return a provider's usage object in pools that do not overlap; None where it makes no sense or counts nothing.
 
     Cached tokens are part of the prompt's. Reasoning tokens are part of the completion's, except where the total shows that
-    they come on top of it, as some providers have it.
+    they come on top of it, as some providers have it. A total alone is the prompt's.
     """
     try:
         told = _decode_usage(raw)
     except msgspec.DecodeError:
         return None
-    within = told.prompt_tokens_details or _PromptDetails()
-    cache_read = min(within.cached_tokens or 0, told.prompt_tokens)
-    cache_write = min(within.cache_write_tokens or 0, told.prompt_tokens - cache_read)
     completion = told.completion_tokens or 0
-    beyond = max(0, (told.total_tokens or 0) - told.prompt_tokens - completion)
+    prompt = max(0, (told.total_tokens or 0) - completion) if told.prompt_tokens is None else told.prompt_tokens
+    within = told.prompt_tokens_details or _PromptDetails()
+    cache_read = min(within.cached_tokens or told.cached_tokens or told.prompt_cache_hit_tokens or 0, prompt)
+    cache_write = min(within.cache_write_tokens or 0, prompt - cache_read)
+    beyond = max(0, (told.total_tokens or 0) - prompt - completion)
     details = told.completion_tokens_details or _CompletionDetails()
-    reasoning = min(details.reasoning_tokens or beyond, completion + beyond)
-    if told.prompt_tokens + completion + beyond == 0:
+    reasoning = min(details.reasoning_tokens or told.reasoning_tokens or beyond, completion + beyond)
+    if prompt + completion + beyond == 0:
         return None
     usage = Usage(
-        input_tokens=told.prompt_tokens - cache_read - cache_write,
+        input_tokens=prompt - cache_read - cache_write,
         cache_read_tokens=cache_read,
         cache_write_tokens=cache_write,
         output_tokens=completion + beyond - reasoning,
