@@ -89,6 +89,23 @@ class OpenHold:
 
 
 @dataclass(frozen=True)
+class ExtendHold:
+    """Reserve more for a hold, or for longer."""
+
+    which: int
+    more: int
+    ttl: int | None
+    keyed: bool
+
+    def command(self, side: SideBySide) -> Command:
+        said: dict[str, Any] = {"hold_id": hold_named(side, self.which), "more_tokens": self.more}
+        said["ttl"] = None if self.ttl is None else timedelta(seconds=self.ttl)
+        if self.keyed:
+            said["key"] = side.fresh_key()
+        return Command("extend_hold", said)
+
+
+@dataclass(frozen=True)
 class Settle:
     """Charge what a held request used."""
 
@@ -183,6 +200,8 @@ GRANTS = st.builds(Grant, st.integers(1, 40), st.none() | SECONDS, st.integers(-
 REVOKES = st.builds(Revoke, WHICH, st.booleans(), st.booleans())
 EXTENDS = st.builds(Extend, WHICH, st.booleans(), st.none() | SECONDS)
 HOLDS = st.builds(OpenHold, st.integers(1, 20), SECONDS, st.booleans())
+GROWTHS = st.builds(ExtendHold, WHICH, st.integers(0, 10), st.none() | SECONDS, st.booleans())
+GROWTHS_OF_TOKENS = st.builds(ExtendHold, WHICH, st.integers(1, 10), st.none(), st.booleans())
 SETTLES = st.builds(Settle, WHICH, usages(least=0))
 RELEASES = st.builds(Release, WHICH)
 DEBITS = st.builds(Debit, usages(least=1), st.booleans())
@@ -191,7 +210,7 @@ THRESHOLDS = st.builds(
     SetThresholds, st.none() | st.tuples(st.integers(0, 12), st.integers(0, 12)).map(lambda pair: (max(pair), min(pair)))
 )
 REVOKES_BY_ID = st.builds(Revoke, WHICH, st.just(False), st.booleans())
-ANY: st.SearchStrategy[Intent] = st.one_of(GRANTS, DEBITS, HOLDS, SETTLES, RELEASES, REFUNDS, REVOKES, EXTENDS)
+ANY: st.SearchStrategy[Intent] = st.one_of(GRANTS, DEBITS, HOLDS, GROWTHS, SETTLES, RELEASES, REFUNDS, REVOKES, EXTENDS)
 
 INVALID = [
     *(

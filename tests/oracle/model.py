@@ -103,7 +103,8 @@ class Oracle:
 
     def key_of(self, command: str, arguments: Arguments) -> tuple[str, str | None]:
         """Return a command's key in its own world of keys: holds have theirs, all other writes share one."""
-        return ("hold" if command == "open_hold" else "write", arguments.get("key"))
+        worlds = {"open_hold": "hold", "extend_hold": arguments.get("hold_id", "")}
+        return (worlds.get(command, "write"), arguments.get("key"))
 
     def told(self, command: str, arguments: Arguments) -> Arguments:
         """Return what the world is told of a command: the key only where it is a name."""

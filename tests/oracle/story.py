@@ -37,7 +37,16 @@ class Teller:
 def tell(side: SideBySide) -> None:
     """Tell the whole story, then check every past and every law."""
     teller = Teller(side)
-    chapters = (burn_down, hold_and_lapse, close_and_settle_late, repay_and_refund, come_back_to_life, withdraw, dither_and_expire)
+    chapters = (
+        burn_down,
+        hold_and_lapse,
+        close_and_settle_late,
+        repay_and_refund,
+        come_back_to_life,
+        withdraw,
+        grow,
+        dither_and_expire,
+    )
     for chapter in chapters:
         chapter(teller)
     for seconds in (0, 10, 19, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110):
@@ -125,6 +134,32 @@ def withdraw(teller: Teller) -> None:
     teller.say("grant", amount=1, expires_at=after(101), key="grant 13")
     teller.until(110)
     teller.say("grant", amount=2, key="grant 14")
+
+
+def grow(teller: Teller) -> None:
+    """A hold reserves more, once for a key; one that lapsed is admitted anew as a whole."""
+    teller.say("clear_thresholds")
+    teller.say("grant", amount=30, key="grant for holds that grow")
+    growing = teller.hold(5, seconds=5, key="hold 5")
+    for _ in range(2):
+        teller.say("extend_hold", hold_id=growing, more_tokens=4, ttl=timedelta(seconds=2), key="more 1")
+    teller.say("extend_hold", hold_id=growing, more_tokens=5, key="more 1")
+    teller.say("extend_hold", hold_id=growing, more_tokens=40, key="more 2")
+    teller.say("extend_hold", hold_id=growing, more_tokens=0, ttl=timedelta(seconds=6), key="more 3")
+    teller.say("open_hold", amount=5, ttl=timedelta(seconds=5), key="hold 5")
+    teller.until(116)
+    other = teller.hold(20, seconds=60, key="hold 6")
+    teller.say("extend_hold", hold_id=growing, more_tokens=1, key="more 4, which is too much as a whole")
+    teller.say("release", hold_id=other)
+    teller.until(118)
+    teller.say("extend_hold", hold_id=growing, more_tokens=1, key="more 5")
+    teller.until(120)
+    teller.say("extend_hold", hold_id=growing, more_tokens=1)
+    teller.say("settle", hold_id=growing, amount=7)
+    teller.say("extend_hold", hold_id=growing, more_tokens=4, ttl=timedelta(seconds=2), key="more 1")
+    teller.say("extend_hold", hold_id=growing, more_tokens=1, key="more 6")
+    for seconds in (110, 111, 115, 116, 117, 118, 119):
+        teller.side.compare_reading(after(seconds))
 
 
 def dither_and_expire(teller: Teller) -> None:

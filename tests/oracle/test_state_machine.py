@@ -84,6 +84,10 @@ class ToldTwice(RuleBasedStateMachine):
     def open_hold(self, side: int, by: int, intent: Intent) -> None:
         self.tell(side, by, intent)
 
+    @rule(side=SIDE, by=BY, intent=intents.GROWTHS)
+    def extend_hold(self, side: int, by: int, intent: Intent) -> None:
+        self.tell(side, by, intent)
+
     @rule(side=SIDE, by=BY, intent=intents.SETTLES)
     def settle(self, side: int, by: int, intent: Intent) -> None:
         self.tell(side, by, intent)
@@ -125,7 +129,7 @@ class ToldTwice(RuleBasedStateMachine):
         told = self.sides[side]
         assert told.do(command, by=by) in (AmountInvalid, RequestInvalid, ThresholdsInvalid, TimestampNaive)
 
-    @rule(side=SIDE, by=BY, intent=st.one_of(intents.SETTLES, intents.RELEASES, intents.REVOKES_BY_ID))
+    @rule(side=SIDE, by=BY, intent=st.one_of(intents.SETTLES, intents.RELEASES, intents.GROWTHS_OF_TOKENS, intents.REVOKES_BY_ID))
     def reach_for_what_another_organization_has(self, side: int, by: int, intent: Intent) -> None:
         told = self.sides[side]
         name, arguments = intent.command(self.sides[side - 1])
@@ -177,11 +181,12 @@ class ToldTwice(RuleBasedStateMachine):
 def otherwise(command: Command, *, anew: bool) -> Command:
     """Return a command under the same key that is not the same: another one altogether, or the same with one thing changed."""
     name, arguments = command
-    if anew and name not in ("grant", "open_hold"):
+    if anew and name not in ("grant", "open_hold", "extend_hold"):
         return Command("grant", {"amount": 59, "key": arguments["key"]})
     changed: dict[str, Any] = {
         "revoke": {"cancel_holds": not arguments.get("cancel_holds")},
         "extend": {"expires_at": datetime(2090, 1, 1, tzinfo=UTC)},
+        "extend_hold": {"more_tokens": arguments.get("more_tokens", 0) + 59},
     }
     return Command(name, arguments | changed.get(name, {"amount": (arguments.get("amount") or 0) + 59}))
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate, groupby
 from typing import Any
 
 from tests.oracle.inputs import MOST, Split, check_instant, check_thresholds, check_ttl, price, split_of, whole
-from tests.oracle.shapes import BALANCE_SIGN, OVERAGE, REMAINING_SIGN, Answer, Hold, Line, Pack, Request
-from tests.oracle.telling import Teller
+from tests.oracle.shapes import OVERAGE, Answer, Hold, Pack, Request
+from tests.oracle.standing import Standing
 from tokenwell.errors import (
     AiStopped,
     AmountInvalid,
     BalanceHeld,
     HoldAlreadyReleased,
     HoldAlreadySettled,
-    HoldNotFound,
     PackAlreadyRevoked,
     PackExpired,
-    PackNotFound,
     RequestInvalid,
     RequestNotFound,
 )
@@ -45,120 +43,10 @@ def cut(parts: list[int], split: Split) -> list[tuple[int | None, ...]]:
 
 
 @dataclass
-class World:
-    """Everything known about an organization. A command may leave it half changed when it refuses: work on a copy."""
-
-    now: datetime
-    platform: tuple[int, int]
-    own: tuple[int, int] | None = None
-    overage: int = 0
-    packs: list[Pack] = field(default_factory=list)
-    holds: dict[str, Hold] = field(default_factory=dict)
-    requests: dict[str, Request] = field(default_factory=dict)
-    lines: list[Line] = field(default_factory=list)
-    teller: Teller = field(default_factory=Teller)
-
-    # What can be read
-
-    def active(self, now: datetime) -> list[Pack]:
-        """Return the packs that count at `now`."""
-        return [pack for pack in self.packs if pack.status(now) == "active"]
-
-    def balance(self, now: datetime) -> int:
-        """Return the sum of what remains of the active packs."""
-        return sum(pack.remaining for pack in self.active(now))
-
-    def held(self, now: datetime) -> int:
-        """Return the sum of the holds that reserve something."""
-        return sum(hold.tokens for hold in self.holds.values() if hold.reserves(now))
-
-    def thresholds(self) -> tuple[int, int]:
-        """Return warning and reserve: the organization's own, else the platform's."""
-        return self.own or self.platform
-
-    def state_of(self, balance: int) -> str:
-        """Return the state that a balance means."""
-        warning, reserve = self.thresholds()
-        if balance < reserve or balance == 0:
-            return "ai_stopped"
-        return "running_low" if balance < warning else "normal"
-
-    # Lines
-
-    def write(self, kind: str, amount: int, pack: Pack | None = None, *, at: datetime | None = None, **shown: Any) -> None:
-        """Append one line and do to the pack what its kind says."""
-        before = self.lines[-1].balance if self.lines else 0
-        if pack is not None:
-            pack.remaining += REMAINING_SIGN.get(kind, 0) * amount
-        line = Line(
-            seq=len(self.lines) + 1,
-            at=at or self.now,
-            kind=kind,
-            amount=amount,
-            balance=before + BALANCE_SIGN[kind] * amount,
-            pack=pack.id if pack else None,
-            remaining=pack.remaining if pack else None,
-        )
-        self.lines.append(line._replace(**shown))
-
-    def close_due(self) -> None:
-        """Close every pack that is due by now: by expiry, then in burn-down order."""
-        due = [pack for pack in self.packs if pack.status(self.now) == "expired" and pack.closed_by is None]
-        for pack in sorted(due, key=lambda pack: (pack.expires_at, pack.burn_order())):
-            self.forfeit("expire", pack.remaining, pack, at=pack.expires_at)
-            at = self.lines[-1].at
-            self.tell_pack("pack.expired", pack, at=at, forfeited_tokens=pack.remaining)
-            self.look(at)
-
-    def forfeit(self, kind: str, amount: int, pack: Pack, **shown: Any) -> None:
-        """Write a line that forfeits tokens of a pack; the first one closes it."""
-        self.write(kind, amount, pack, **shown)
-        pack.closed_by = pack.closed_by or kind
-
-    def number_parts(self, first: int) -> None:
-        """Let the lines from `first` on say which part they are of how many."""
-        parts = len(self.lines) - first
-        for part in range(1, parts + 1):
-            self.lines[first + part - 1] = self.lines[first + part - 1]._replace(part=part, parts=parts)
-
-    # Telling
-
-    def tell(self, kind: str, at: datetime | None = None, **detail: Any) -> None:
-        """Tell something, with the balance and the number of the last line."""
-        line = self.lines[-1]
-        self.teller.tell(kind, at or self.now, **detail, balance_tokens=line.balance, seq=line.seq)
-
-    def tell_pack(self, kind: str, pack: Pack, at: datetime | None = None, **detail: Any) -> None:
-        """Tell something about a pack."""
-        about = {"pack_id": pack.id, "pack_number": pack.number, "total_tokens": pack.total, "remaining_tokens": pack.remaining}
-        self.tell(kind, at, **about, expires_at=pack.expires_at, **detail)
-
-    def look(self, at: datetime | None = None) -> None:
-        """Tell the state if it is another than was told, once there was a pack."""
-        if self.packs:
-            warning, reserve = self.thresholds()
-            line = self.lines[-1]
-            self.teller.look(at or self.now, balance=line.balance, seq=line.seq, warning=warning, reserve=reserve)
-
-    def tell_since(self, seq: int, *, overage_before: int) -> None:
-        """Tell what the lines after `seq` did: packs that ran out, the first overage, the state."""
-        for line in self.lines[seq:]:
-            if line.kind in ("debit", "overage_repaid") and line.remaining == 0 and line.pack:
-                pack = self.pack(line.pack)
-                if pack.closed_by is None:
-                    self.tell_pack("pack.depleted", pack)
-        if self.overage > 0 and overage_before == 0:
-            self.tell("overage.incurred", overage_tokens=self.overage)
-        self.look()
+class World(Standing):
+    """What every command does. It may leave a world half changed when it refuses: work on a copy."""
 
     # Packs
-
-    def pack(self, name: str) -> Pack:
-        """Return a pack by its id or its number (`PK-7`)."""
-        for pack in self.packs:
-            if name in (pack.id, f"PK-{pack.number}"):
-                return pack
-        raise PackNotFound
 
     def grant(
         self, *, amount: object, expires_at: datetime | None = None, priority: int = 0, note: str = "", new_id: str = ""
@@ -219,12 +107,6 @@ class World:
 
     # Holds
 
-    def hold(self, hold_id: str) -> Hold:
-        """Return a hold."""
-        if hold_id not in self.holds:
-            raise HoldNotFound
-        return self.holds[hold_id]
-
     def admit(self, estimate: int) -> None:
         """Refuse a request that the balance does not allow."""
         balance = self.balance(self.now)
@@ -247,6 +129,24 @@ class World:
         hold = Hold(hold_id, key or hold_id, tokens, self.now, self.now + ttl, could_spend)
         self.holds[hold_id] = hold
         return {"answer": "held", "hold": hold_id, "request": hold.request, "tokens": tokens, "lapses_at": hold.lapses_at}
+
+    def extend_hold(self, *, hold_id: str, more_tokens: object, ttl: timedelta | None = None) -> Answer:
+        """Reserve more for a hold; one that lapsed is admitted anew as a whole."""
+        more = whole(more_tokens, least=1 if ttl is None else 0)
+        if ttl is not None:
+            check_ttl(ttl)
+        hold = self.hold(hold_id)
+        if hold.status != "open":
+            raise HoldAlreadySettled if hold.status == "settled" else HoldAlreadyReleased
+        has_lapsed = not hold.reserves(self.now)
+        if has_lapsed or more:
+            self.admit(more + (hold.tokens if has_lapsed else 0))
+        if ttl is not None:
+            hold.lapses_at = max(hold.lapses_at, self.now + ttl)
+        elif has_lapsed:
+            hold.lapses_at = self.now + (hold.lapses_at - hold.opened_at)
+        hold.tokens += more
+        return {"answer": "held", "hold": hold.id, "request": hold.request, "tokens": hold.tokens, "lapses_at": hold.lapses_at}
 
     def close(self, hold: Hold, status: str, answer: Answer) -> Answer:
         """End a hold and keep what its closing answered."""

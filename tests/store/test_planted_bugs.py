@@ -11,7 +11,20 @@ from msgspec.structs import replace
 from tests.databases import sqlite_url_in
 from tests.oracle import story
 from tests.oracle.processes import Processes
-from tokenwell.core import announcements, burndown, charges, decide, draft, grants, health, packs, refunds, replays
+from tokenwell.core import (
+    announcements,
+    burndown,
+    charges,
+    decide,
+    draft,
+    grants,
+    growths,
+    health,
+    packs,
+    receipts,
+    refunds,
+    replays,
+)
 from tokenwell.core.account import Book
 from tokenwell.core.commands import Command, SetThresholds
 from tokenwell.core.draft import Draft
@@ -189,6 +202,33 @@ def thresholds_cross_no_line(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(decide._DECIDERS, SetThresholds, silent)
 
 
+def a_growth_is_not_held(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(growths, "_grown", lambda book, command, hold, tokens, wanted, now: _GROWN(book, command, hold, tokens, 0, now))
+
+
+def a_lapsed_hold_is_admitted_for_its_growth_alone(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        growths, "refusal_of", lambda balance, held, thresholds, estimate: refusal(balance, held, thresholds, min(estimate, 4))
+    )
+
+
+def a_growth_shortens_a_hold(patch: pytest.MonkeyPatch) -> None:
+    lapses_at = growths._lapses_at
+    patch.setattr(
+        growths,
+        "_lapses_at",
+        lambda command, hold, now: lapses_at(command, hold, now) if command.ttl is None else now + command.ttl,
+    )
+
+
+def a_hold_that_grew_was_always_so_large(patch: pytest.MonkeyPatch) -> None:
+    held = receipts.held
+    patch.setattr(receipts, "held", lambda hold, replayed=False, growth=None: held(hold, replayed=replayed))
+
+
+_GROWN = growths._grown
+refusal = health.refusal_of
+
 LOST = [
     kind
     for kind in EventKind
@@ -237,6 +277,10 @@ PLANTS: list[Plant] = [
     a_state_is_told_with_every_command,
     an_expiry_crosses_no_line,
     thresholds_cross_no_line,
+    a_growth_is_not_held,
+    a_lapsed_hold_is_admitted_for_its_growth_alone,
+    a_growth_shortens_a_hold,
+    a_hold_that_grew_was_always_so_large,
 ]
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from tokenwell.core.happenings import Act, Event
 from tokenwell.core.health import State, Thresholds
-from tokenwell.core.holds import Hold, HoldStatus
+from tokenwell.core.holds import Growth, Hold, HoldStatus
 from tokenwell.core.instants import EPOCH
 from tokenwell.core.journal import GENESIS, Entry
 from tokenwell.core.packs import Pack
@@ -65,11 +65,13 @@ class Needs(msgspec.Struct, kw_only=True):
     closed_since: int | None = None
     open_holds: bool = False
     repaid: bool = False
+    growths: set[str] = msgspec.field(default_factory=set)
 
     def __bool__(self) -> bool:
         return (
             bool(self.window or self.packs or self.holds or self.keys or self.hold_keys or self.open_holds or self.repaid)
             or self.closed_since is not None
+            or bool(self.growths)
         )
 
     def merge(self, other: Needs) -> None:
@@ -83,6 +85,7 @@ class Needs(msgspec.Struct, kw_only=True):
             self.closed_since = other.closed_since if self.closed_since is None else min(self.closed_since, other.closed_since)
         self.open_holds |= other.open_holds
         self.repaid |= other.repaid
+        self.growths |= other.growths
 
 
 class Book(msgspec.Struct, kw_only=True):
@@ -103,6 +106,7 @@ class Book(msgspec.Struct, kw_only=True):
     closed_since: int | None = None
     open_holds: bool = False
     repaid: bool = False
+    growths: dict[str, list[Growth]] = msgspec.field(default_factory=dict)
     passing: set[str] = msgspec.field(default_factory=set)
 
     def put_pack(self, pack: Pack) -> None:
@@ -126,6 +130,13 @@ class Book(msgspec.Struct, kw_only=True):
         self.holds[hold.id] = hold
         if hold.status is not HoldStatus.OPEN:
             self.passing.add(hold.id)
+
+    def put_growth(self, growth: Growth) -> None:
+        """Take a growth of a hold, where those before it are known."""
+        if growth.number == 1:
+            self.growths[growth.hold_id] = [growth]
+        elif growth.hold_id in self.growths:
+            self.growths[growth.hold_id].append(growth)
 
     def knows_closed_since(self, seq: int) -> bool:
         """Return whether every pack that was closed after line `seq` is loaded."""
@@ -160,6 +171,8 @@ class Book(msgspec.Struct, kw_only=True):
             self.requests = {}
         if self.hold_keys:
             self.hold_keys = {}
+        if self.growths:
+            self.growths = {}
         self.closed_since = None
         self.repaid = False
         if self.open_holds or len(self.holds) > most_holds:
@@ -184,6 +197,7 @@ class Decision(msgspec.Struct, kw_only=True):
     thresholds: Thresholds | None = None
     events: Sequence[Event] = ()
     acts: Sequence[Act] = ()
+    growths: Sequence[Growth] = ()
 
     def apply(self, book: Book) -> None:
         """Carry the decision into the working copy, so that the next command is decided on it."""
@@ -194,6 +208,8 @@ class Decision(msgspec.Struct, kw_only=True):
             book.put_pack(pack)
         for hold in self.holds.values():
             book.put_hold(hold)
+        for growth in self.growths:
+            book.put_growth(growth)
         if book.requests:
             for entry in self.entries:
                 if entry.ref_seq is not None:

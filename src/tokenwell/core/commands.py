@@ -90,6 +90,20 @@ class OpenHold(Command, frozen=True, kw_only=True):
     ttl: timedelta
 
 
+class ExtendHold(Command, frozen=True, kw_only=True):
+    """Let a hold reserve `more_tokens`, and last for `ttl` from now on if that is longer than it would; None leaves its time limit.
+    The key is one of the hold's own."""
+
+    hold_id: str
+    more_tokens: int
+    ttl: timedelta | None = None
+
+    @property
+    def subject(self) -> bytes | str:
+        """The hold."""
+        return self.hold_id
+
+
 class Settle(Command, frozen=True, kw_only=True):
     """Charge what a held request used. The key is the hold's own."""
 

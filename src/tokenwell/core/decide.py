@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tokenwell.core import acts, charges, grants, refunds, replays
+from tokenwell.core import acts, charges, grants, growths, refunds, replays
 from tokenwell.core.account import Book, Decision, Needs
 from tokenwell.core.announcements import pack_detail
 from tokenwell.core.commands import (
@@ -16,6 +16,7 @@ from tokenwell.core.commands import (
     Command,
     Debit,
     Extend,
+    ExtendHold,
     Grant,
     OpenHold,
     Refund,
@@ -52,6 +53,7 @@ def _closed(book: Book, command: CloseDue, now: datetime) -> Answer:
 _DECIDERS: dict[type[Command], Callable[[Book, Any, datetime], Outcome]] = {
     Debit: charges.debit,
     OpenHold: charges.open_hold,
+    ExtendHold: growths.extend_hold,
     Settle: charges.settle,
     Release: charges.release,
     Grant: grants.grant,
@@ -91,7 +93,7 @@ def needs_of(book: Book, command: Command, *, check_key: bool = False) -> Needs 
     if not check_key and type(command) in _NEEDLESS:
         return None
     needs = Needs()
-    if check_key and not isinstance(command, Settle | Release | SetThresholds | CloseDue):
+    if check_key and not isinstance(command, Settle | Release | SetThresholds | CloseDue | ExtendHold):
         keys, known = (needs.hold_keys, book.hold_keys) if isinstance(command, OpenHold) else (needs.keys, book.requests)
         if command.key not in known:
             keys.add(command.key)
@@ -99,8 +101,13 @@ def needs_of(book: Book, command: Command, *, check_key: bool = False) -> Needs 
         _need_hold(book, command, needs)
     elif isinstance(command, OpenHold):
         hold_id = book.hold_keys.get(command.key)
-        if hold_id is not None and hold_id not in book.holds:
-            needs.holds.add(hold_id)
+        if hold_id is not None:
+            _need_opening(book, hold_id, needs)
+    elif isinstance(command, ExtendHold):
+        if command.hold_id not in book.holds:
+            needs.holds.add(command.hold_id)
+        elif check_key and book.holds[command.hold_id] is not None and command.hold_id not in book.growths:
+            needs.growths.add(command.hold_id)
     elif isinstance(command, Revoke | Extend):
         if command.pack_id not in book.packs:
             needs.packs.add(command.pack_id)
@@ -108,6 +115,16 @@ def needs_of(book: Book, command: Command, *, check_key: bool = False) -> Needs 
     elif isinstance(command, Refund):
         _need_request(book, command, needs)
     return needs or None
+
+
+def _need_opening(book: Book, hold_id: str, needs: Needs) -> None:
+    """Need a hold as it was opened: what it was before it grew."""
+    if hold_id not in book.holds:
+        needs.holds.add(hold_id)
+        return
+    hold = book.holds[hold_id]
+    if hold is not None and hold.growths and hold_id not in book.growths:
+        needs.growths.add(hold_id)
 
 
 def _need_hold(book: Book, command: Settle | Release, needs: Needs) -> None:

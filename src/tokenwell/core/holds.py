@@ -27,7 +27,7 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
 
     `opened_seq` is the last journal line at the time: it tells which packs the hold may spend. `request_id` is the caller's
     key, else the hold's id. `opened_balance_tokens` and `opened_flags` keep the answer to its opening; `used_tokens`,
-    `settled_fingerprint`, `balance_after_tokens` and `flags` that to its closing.
+    `settled_fingerprint`, `balance_after_tokens` and `flags` that to its closing. `growths` counts how often it was extended.
     """
 
     id: str
@@ -47,9 +47,27 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     settled_fingerprint: bytes | None = None
     balance_after_tokens: int = 0
     flags: int = 0
+    growths: int = 0
 
     def may_spend(self, pack: Pack) -> bool:
         """Return whether `pack` could be spent when this hold was opened, whatever became of it since."""
         if pack.granted_seq > self.opened_seq or pack.has_expired(self.opened_at):
             return False
         return pack.closed_seq is None or pack.closed_seq > self.opened_seq
+
+
+class Growth(msgspec.Struct, frozen=True, kw_only=True):
+    """One extension of a hold: what it reserved and until when, before and after, and the answer that was given."""
+
+    organization_id: str
+    hold_id: str
+    number: int
+    key: bytes
+    fingerprint: bytes
+    at: datetime
+    tokens_before: int
+    lapses_before: datetime
+    tokens_after: int
+    lapses_after: datetime
+    balance_tokens: int
+    flags: int

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tokenwell.core.health import State
-from tokenwell.core.holds import Hold, HoldStatus
+from tokenwell.core.holds import Growth, Hold, HoldStatus
 from tokenwell.core.journal import ESTIMATED, LATE, Entry, EntryKind, state_in
 from tokenwell.core.packs import Pack
 
@@ -74,7 +74,7 @@ class Extended(Answer, frozen=True, kw_only=True):
 
 
 class Held(Answer, frozen=True, kw_only=True):
-    """A hold was opened."""
+    """A hold was opened, or extended."""
 
     hold: Hold
 
@@ -150,17 +150,11 @@ def receipt_of(entries: Sequence[Entry], *, replayed: bool = False) -> Receipt:
     )
 
 
-def held(hold: Hold, *, replayed: bool = False) -> Held:
-    """Return the answer to the opening of a hold, whatever became of it since."""
-    first = replace(
-        hold,
-        status=HoldStatus.OPEN,
-        closed_at=None,
-        used_tokens=None,
-        settled_fingerprint=None,
-        balance_after_tokens=0,
-        flags=0,
-    )
+def held(hold: Hold, *, replayed: bool = False, growth: Growth | None = None) -> Held:
+    """Return the answer to the opening of a hold, whatever became of it since; `growth` is its first, if there was any."""
+    first = _open_again(hold)
+    if growth is not None:
+        first = replace(first, tokens=growth.tokens_before, lapses_at=growth.lapses_before, growths=0)
     return Held(
         organization_id=hold.organization_id,
         at=hold.opened_at,
@@ -168,6 +162,25 @@ def held(hold: Hold, *, replayed: bool = False) -> Held:
         state=state_in(hold.opened_flags),
         replayed=replayed,
         hold=first if replayed else hold,
+    )
+
+
+def held_after(hold: Hold, growth: Growth, *, replayed: bool = False) -> Held:
+    """Return the answer to a growth of a hold, whatever became of it since."""
+    grown = replace(_open_again(hold), tokens=growth.tokens_after, lapses_at=growth.lapses_after, growths=growth.number)
+    return Held(
+        organization_id=hold.organization_id,
+        at=growth.at,
+        balance_tokens=growth.balance_tokens,
+        state=state_in(growth.flags),
+        replayed=replayed,
+        hold=grown,
+    )
+
+
+def _open_again(hold: Hold) -> Hold:
+    return replace(
+        hold, status=HoldStatus.OPEN, closed_at=None, used_tokens=None, settled_fingerprint=None, balance_after_tokens=0, flags=0
     )
 
 

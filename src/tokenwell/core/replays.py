@@ -8,7 +8,7 @@ import msgspec
 
 from tokenwell.core import receipts
 from tokenwell.core.account import Book, RequestFacts
-from tokenwell.core.commands import Command, Debit, Extend, Grant, OpenHold, Refund, Revoke
+from tokenwell.core.commands import Command, Debit, Extend, ExtendHold, Grant, OpenHold, Refund, Revoke
 from tokenwell.core.grants import ExtendDetail, GrantDetail
 from tokenwell.core.holds import Hold
 from tokenwell.core.journal import ALREADY_USED, Entry, EntryKind
@@ -30,7 +30,9 @@ def replay_of(book: Book, command: Command) -> Answer | IdempotencyConflict | No
     if isinstance(command, OpenHold):
         hold_id = book.hold_keys.get(command.key)
         hold = None if hold_id is None else book.holds[hold_id]
-        return None if hold is None else _replay_hold(command, hold)
+        return None if hold is None else _replay_hold(book, command, hold)
+    if isinstance(command, ExtendHold):
+        return _replay_growth(book, command)
     kinds = _KINDS.get(type(command))
     facts = book.requests.get(command.key) if kinds is not None else None
     if kinds is None or facts is None:
@@ -45,11 +47,23 @@ def replay_of(book: Book, command: Command) -> Answer | IdempotencyConflict | No
     return _replay_pack(command, facts)
 
 
-def _replay_hold(command: OpenHold, hold: Hold) -> Answer | IdempotencyConflict:
+def _replay_hold(book: Book, command: OpenHold, hold: Hold) -> Answer | IdempotencyConflict:
+    first = receipts.held(hold, replayed=True, growth=book.growths[hold.id][0] if hold.growths else None)
     if hold.fingerprint != command.fingerprint:
-        field = "amount" if hold.tokens != command.tokens else "ttl"
+        field = "amount" if first.hold.tokens != command.tokens else "ttl"
         return IdempotencyConflict(f"the idempotency key was already used with another {field}", field=field, hold_id=hold.id)
-    return receipts.held(hold, replayed=True)
+    return first
+
+
+def _replay_growth(book: Book, command: ExtendHold) -> Answer | IdempotencyConflict | None:
+    hold = book.holds.get(command.hold_id)
+    growth = next((growth for growth in book.growths.get(command.hold_id, ()) if growth.key == command.key), None)
+    if hold is None or growth is None:
+        return None
+    if growth.fingerprint != command.fingerprint:
+        field = "ttl" if growth.tokens_after - growth.tokens_before == command.more_tokens else "more_tokens"
+        return IdempotencyConflict(f"the idempotency key was already used with another {field}", field=field, hold_id=hold.id)
+    return receipts.held_after(hold, growth, replayed=True)
 
 
 def _replay_pack(command: Command, facts: RequestFacts) -> Answer:

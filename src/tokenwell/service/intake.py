@@ -11,7 +11,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tokenwell.core.amounts import MAX_CHARGE_TOKENS, parse_amount
-from tokenwell.core.commands import CloseDue, Debit, Extend, Grant, OpenHold, Refund, Release, Revoke, SetThresholds, Settle
+from tokenwell.core.commands import (
+    CloseDue,
+    Debit,
+    Extend,
+    ExtendHold,
+    Grant,
+    OpenHold,
+    Refund,
+    Release,
+    Revoke,
+    SetThresholds,
+    Settle,
+)
 from tokenwell.core.happenings import Actor
 from tokenwell.core.health import Thresholds
 from tokenwell.core.holds import LONGEST_HOLD
@@ -156,8 +168,7 @@ class Intake:
     def open_hold(self, organization_id: str, amount: int | str, *, ttl: timedelta = HOLD_TTL, key: str | None = None) -> OpenHold:
         """Reserve `amount` tokens for `ttl` (at most a day). Raises AiStopped, BalanceHeld."""
         tokens = parse_amount(amount, most=MAX_CHARGE_TOKENS)
-        if not isinstance(ttl, timedelta) or not timedelta(0) < ttl <= LONGEST_HOLD:
-            raise RequestInvalid(f"a hold lasts more than nothing and at most {LONGEST_HOLD}", field="ttl")
+        _check_ttl(ttl)
         fresh = new_bytes()
         hold_id = encode_id("hold", fresh)
         request_id = hold_id if key is None else check_key(key)
@@ -168,6 +179,26 @@ class Intake:
             hold_id=hold_id,
             request_id=request_id,
             tokens=tokens,
+            ttl=ttl,
+        )
+
+    def extend_hold(
+        self, organization_id: str, hold_id: str, more_tokens: int | str, *, ttl: timedelta | None = None, key: str | None = None
+    ) -> ExtendHold:
+        """Let a hold reserve `more_tokens`, admitted as a hold of so many; with `ttl` it lasts at least so long from now on.
+
+        0 tokens with a `ttl` only prolong it. A hold that has lapsed is admitted anew as a whole, and lasts as long again as it did
+        unless `ttl` says otherwise. The key is one of the hold's own. Raises AiStopped, BalanceHeld, HoldNotFound,
+        HoldAlreadySettled, HoldAlreadyReleased.
+        """
+        tokens = parse_amount(more_tokens, field="more_tokens", least=1 if ttl is None else 0, most=MAX_CHARGE_TOKENS)
+        hold_bytes(hold_id)
+        return ExtendHold(
+            organization_id=known(organization_id),
+            key=name_and_key(key)[1],
+            fingerprint=fingerprint_of("extend_hold", tokens, None if ttl is None else _check_ttl(ttl)),
+            hold_id=hold_id,
+            more_tokens=tokens,
             ttl=ttl,
         )
 
@@ -295,3 +326,9 @@ class Intake:
         except (ValueError, TypeError):
             raise PackNotFound(pack_id=pack) from None
         return pack
+
+
+def _check_ttl(ttl: timedelta) -> timedelta:
+    if not isinstance(ttl, timedelta) or not timedelta(0) < ttl <= LONGEST_HOLD:
+        raise RequestInvalid(f"a hold lasts more than nothing and at most {LONGEST_HOLD}", field="ttl")
+    return ttl

@@ -179,6 +179,7 @@ class Meter:
     revoke = _writes(Intake.revoke, Revoked)
     extend = _writes(Intake.extend, Extended)
     open_hold = _writes(Intake.open_hold, Held)
+    extend_hold = _writes(Intake.extend_hold, Held)
     settle = _writes(Intake.settle, Receipt)
     release = _writes(Intake.release, Released)
     debit = _writes(Intake.debit, Receipt)
@@ -240,6 +241,7 @@ class AsyncMeter:
     revoke = _awrites(Intake.revoke, Revoked)
     extend = _awrites(Intake.extend, Extended)
     open_hold = _awrites(Intake.open_hold, Held)
+    extend_hold = _awrites(Intake.extend_hold, Held)
     settle = _awrites(Intake.settle, Receipt)
     release = _awrites(Intake.release, Released)
     debit = _awrites(Intake.debit, Receipt)
@@ -275,6 +277,12 @@ class HeldRequest:
         self.receipt: Receipt | None = None
         self.is_kept = False
 
+    def extend(self, more_tokens: int | str, *, ttl: timedelta | None = None, key: str | None = None) -> Held:
+        """Let the hold reserve more, as `Meter.extend_hold` does."""
+        held = self._meter.extend_hold(self._organization_id, self.id, more_tokens, ttl=ttl, key=key)
+        self.hold = held.hold
+        return held
+
     def settle(self, amount: int | str | None = None, **usage: Any) -> Receipt:
         """Charge what was used, as `Meter.settle` does."""
         try:
@@ -297,6 +305,12 @@ class AsyncHeldRequest:
         self.id = held.hold.id
         self.receipt: Receipt | None = None
         self.is_kept = False
+
+    async def extend(self, more_tokens: int | str, *, ttl: timedelta | None = None, key: str | None = None) -> Held:
+        """Let the hold reserve more, as `Meter.extend_hold` does."""
+        held = await self._meter.extend_hold(self._organization_id, self.id, more_tokens, ttl=ttl, key=key)
+        self.hold = held.hold
+        return held
 
     async def settle(self, amount: int | str | None = None, **usage: Any) -> Receipt:
         """Charge what was used, as `Meter.settle` does."""

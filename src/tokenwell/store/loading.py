@@ -11,7 +11,7 @@ from tokenwell.core.health import Thresholds
 from tokenwell.core.instants import NEVER_MICROS, from_micros, to_micros
 from tokenwell.store import statements
 from tokenwell.store.drivers import Driver, Query
-from tokenwell.store.rows import Row, account_from, entry_from, hold_from, pack_from
+from tokenwell.store.rows import Row, account_from, entry_from, growth_from, hold_from, pack_from
 
 WINDOW = 8
 """How many packs in burn-down order are loaded at first."""
@@ -81,6 +81,8 @@ def _plan(book: Book, needs: Needs) -> list[tuple[Query, Fill]]:
         plan.append(((statements.HOLD, (o, hold_id)), holds))
     for key in sorted(needs.hold_keys):
         plan.append(((statements.HOLD_BY_KEY, (o, key)), _hold_by_key(book, key)))
+    for hold_id in sorted(needs.growths):
+        plan.append(((statements.GROWTHS, (o, hold_id)), _growths(book, hold_id)))
     if needs.closed_since is not None:
         book.closed_since = needs.closed_since
         plan.append(((statements.PACKS_CLOSED_SINCE, (o, needs.closed_since)), packs))
@@ -115,6 +117,13 @@ def _hold_by_key(book: Book, key: bytes) -> Fill:
             if book.holds.get(row[1]) is None:
                 book.put_hold(hold_from(row))
             book.hold_keys[key] = row[1]
+
+    return fill
+
+
+def _growths(book: Book, hold_id: str) -> Fill:
+    def fill(rows: list[Row]) -> None:
+        book.growths[hold_id] = [growth_from(row) for row in rows]
 
     return fill
 

@@ -22,6 +22,7 @@ from tokenwell.store.rows import account_from, entry_from, pack_from
 from tokenwell.store.statements import ACCOUNTS_DUE
 
 _account, _pack, _hold, _entry, _rollup = schema.account, schema.pack, schema.hold, schema.entry, schema.rollup
+_growth = schema.growth
 
 
 @contextmanager
@@ -106,16 +107,22 @@ def active_packs(connection: Connection, organization_id: str, now: datetime) ->
 def held_at(connection: Connection, organization_id: str, at: datetime) -> int:
     """Return the tokens that were held at a past instant."""
     micros = to_micros(at)
-    return int(
-        connection.execute(
-            select(func.coalesce(func.sum(_hold.c.tokens), 0)).where(
-                _hold.c.organization_id == organization_id,
-                _hold.c.opened_at <= micros,
-                _hold.c.lapses_at > micros,
-                sqlalchemy.or_(_hold.c.closed_at.is_(None), _hold.c.closed_at > micros),
-            )
-        ).scalar_one()
+    held = (
+        _hold.c.organization_id == organization_id,
+        _hold.c.opened_at <= micros,
+        _hold.c.lapses_at > micros,
+        sqlalchemy.or_(_hold.c.closed_at.is_(None), _hold.c.closed_at > micros),
     )
+    tokens = int(connection.execute(select(func.coalesce(func.sum(_hold.c.tokens), 0)).where(*held)).scalar_one())
+    grown = connection.execute(
+        select(_growth.c.hold_id, _growth.c.tokens_before, _growth.c.lapses_before, _hold.c.tokens)
+        .join(_hold, and_(_hold.c.organization_id == _growth.c.organization_id, _hold.c.hold_id == _growth.c.hold_id))
+        .where(*held, _growth.c.organization_id == organization_id, _growth.c.at > micros)
+        .order_by(_growth.c.hold_id, _growth.c.number.desc())
+    )
+    # The first growth after the instant comes last and says what the hold reserved then: nothing, where it had lapsed.
+    then = {hold_id: (before if lapses > micros else 0) - now for hold_id, before, lapses, now in grown}
+    return tokens + int(sum(then.values()))
 
 
 def overage_at(connection: Connection, organization_id: str, seq: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from tokenwell.core.account import Account
 from tokenwell.core.happenings import Act, Event
 from tokenwell.core.health import State, Thresholds
-from tokenwell.core.holds import Hold, HoldStatus
+from tokenwell.core.holds import Growth, Hold, HoldStatus
 from tokenwell.core.instants import NEVER_MICROS, expiry_micros, from_micros, to_micros
 from tokenwell.core.journal import Entry, EntryKind
 from tokenwell.core.packs import Pack
@@ -136,6 +136,7 @@ def hold_row(hold: Hold) -> Row:
         hold.settled_fingerprint,
         hold.balance_after_tokens,
         hold.flags,
+        hold.growths,
     )
 
 
@@ -159,6 +160,43 @@ def hold_from(row: Sequence[Any]) -> Hold:
         settled_fingerprint=None if row[14] is None else bytes(row[14]),
         balance_after_tokens=row[15],
         flags=row[16],
+        growths=row[17],
+    )
+
+
+def growth_row(growth: Growth) -> Row:
+    """Return the row of a growth, in the order of the table."""
+    return (
+        growth.organization_id,
+        growth.hold_id,
+        growth.number,
+        growth.key,
+        growth.fingerprint,
+        to_micros(growth.at),
+        growth.tokens_before,
+        to_micros(growth.lapses_before),
+        growth.tokens_after,
+        to_micros(growth.lapses_after),
+        growth.balance_tokens,
+        growth.flags,
+    )
+
+
+def growth_from(row: Sequence[Any]) -> Growth:
+    """Return the growth of a row."""
+    return Growth(
+        organization_id=row[0],
+        hold_id=row[1],
+        number=row[2],
+        key=bytes(row[3]),
+        fingerprint=bytes(row[4]),
+        at=from_micros(row[5]),
+        tokens_before=row[6],
+        lapses_before=from_micros(row[7]),
+        tokens_after=row[8],
+        lapses_after=from_micros(row[9]),
+        balance_tokens=row[10],
+        flags=row[11],
     )
 
 

@@ -16,7 +16,10 @@ _REPLACED = {
     "pack": (
         "remaining_tokens", "repaid_tokens", "returned_tokens", "expires_at", "revoked_at", "revoked_seq", "closed_seq", "is_open",
     ),
-    "hold": ("status", "closed_at", "used_tokens", "settled_fingerprint", "balance_after_tokens", "flags"),
+    "hold": (
+        "tokens", "status", "lapses_at", "closed_at", "used_tokens", "settled_fingerprint", "balance_after_tokens", "flags",
+        "growths",
+    ),
 }  # fmt: skip
 
 
@@ -127,6 +130,7 @@ PACKS_REPAID = f"{_PACKS} AND repaid_tokens > returned_tokens"
 NEXT_EXPIRY = "SELECT MIN(expires_at) FROM pack WHERE organization_id = ? AND is_open = 1 AND expires_at > ?"
 HOLD = f"{_HOLDS} AND hold_id = ?"
 HOLD_BY_KEY = f"{_HOLDS} AND key = ?"
+GROWTHS = f"SELECT {columns_of(schema.growth)} FROM growth WHERE organization_id = ? AND hold_id = ? ORDER BY number"
 HOLDS_OPEN = f"{_HOLDS} AND status = 'open'"
 HOLDS_DUE = f"{_HOLDS} AND status = 'open' AND lapses_at <= ?"
 NEXT_LAPSE = "SELECT MIN(lapses_at) FROM hold WHERE organization_id = ? AND status = 'open' AND lapses_at > ?"

@@ -20,7 +20,7 @@ from tokenwell.core.account import Book, Decision, Needs
 from tokenwell.core.commands import CloseDue, Command
 from tokenwell.core.happenings import Act, Event
 from tokenwell.core.health import Thresholds
-from tokenwell.core.holds import Hold
+from tokenwell.core.holds import Growth, Hold
 from tokenwell.core.journal import Entry
 from tokenwell.core.packs import Pack
 from tokenwell.core.receipts import Answer
@@ -30,7 +30,7 @@ from tokenwell.store import schema
 from tokenwell.store.dialects import Database, translate
 from tokenwell.store.drivers import Driver, is_conflict, open_driver
 from tokenwell.store.loading import load_books, load_due, load_needs
-from tokenwell.store.rows import account_row, act_row, entry_rows, event_row, hold_row, pack_row, rollup_rows
+from tokenwell.store.rows import account_row, act_row, entry_rows, event_row, growth_row, hold_row, pack_row, rollup_rows
 
 _ATTEMPTS = 5
 _CAREFUL_BATCHES = 16  # after somebody else got in the way, so many batches lock before they decide
@@ -190,6 +190,7 @@ class Batch:
         self._entries: list[Entry] = []
         self._packs: dict[str, Pack] = {}
         self._holds: dict[str, Hold] = {}
+        self._growths: list[Growth] = []
         self._events: list[Event] = []
         self._acts: list[Act] = []
         self._written: set[str] = set()
@@ -279,6 +280,7 @@ class Batch:
         self._entries.extend(decision.entries)
         self._packs.update(decision.packs)
         self._holds.update(decision.holds)
+        self._growths.extend(decision.growths)
         self._events.extend(decision.events)
         self._acts.extend(decision.acts)
         self._written.add(book.account.organization_id)
@@ -312,6 +314,7 @@ class Batch:
         changes = [
             (schema.pack, [pack_row(pack) for pack in self._packs.values()]),
             (schema.hold, [hold_row(hold) for hold in self._holds.values()]),
+            (schema.growth, [growth_row(growth) for growth in self._growths]),
             (schema.entry, rows),
             (schema.rollup, rollup_rows(rows)),
             (schema.event, [event_row(event, new_id("evt")) for event in self._events]),

@@ -21,7 +21,7 @@ from tokenwell.store.schema.answers import stored_answer
 from tokenwell.store.schema.browsing import journal_mark, ledger_block, session_summary
 from tokenwell.store.schema.columns import metadata
 from tokenwell.store.schema.happenings import act, event
-from tokenwell.store.schema.ledger import account, entry, hold, organization, pack, rate, rollup
+from tokenwell.store.schema.ledger import account, entry, growth, hold, organization, pack, rate, rollup
 
 __all__ = [
     "account",
@@ -35,6 +35,7 @@ __all__ = [
     "event",
     "event_read",
     "gateway_key",
+    "growth",
     "hold",
     "job",
     "journal_mark",

@@ -131,6 +131,7 @@ hold = Table(
     Column("settled_fingerprint", LargeBinary),
     Column("balance_after_tokens", Tokens, nullable=False),
     Column("flags", SmallInteger, nullable=False),
+    Column("growths", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("organization_id", "hold_id"),
     Index("ix_hold_key", "key", "organization_id", unique=True),
     Index(
@@ -140,6 +141,27 @@ hold = Table(
         sqlite_where=text("status = 'open'"),
         postgresql_where=text("status = 'open'"),
     ),
+    sqlite_with_rowid=False,
+)
+
+growth = Table(
+    "growth",
+    metadata,
+    Column("organization_id", Id, nullable=False),
+    Column("hold_id", Id, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("tokens_before", Tokens, nullable=False),
+    Column("lapses_before", Instant, nullable=False),
+    Column("tokens_after", Tokens, nullable=False),
+    Column("lapses_after", Instant, nullable=False),
+    Column("balance_tokens", Tokens, nullable=False),
+    Column("flags", SmallInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "hold_id", "number"),
+    Index("ix_growth_key", "key", "hold_id", "organization_id", unique=True),
+    Index("ix_growth_at", "organization_id", "at"),
     sqlite_with_rowid=False,
 )
 
