@@ -13,12 +13,12 @@ from starlette.routing import Route
 from starlette.types import ExceptionHandler
 
 from tokenwell.config import Settings
-from tokenwell.console import admin, pages, security, signin
+from tokenwell.console import admin, changes, granting, ledgerpage, packpage, pages, security, signin, usagepage
 from tokenwell.console.visits import Console, Visit, console_of
 from tokenwell.errors import NotFound, RequestInvalid, StoreError
 from tokenwell.service.suite import Suite
 
-_PAGES = (pages, admin)
+_PAGES = (pages, granting, changes, packpage, ledgerpage, usagepage, admin)
 """The modules of pages; each has its routes in `ROUTES`."""
 
 RETRY_SECONDS = 5

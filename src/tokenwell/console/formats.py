@@ -20,6 +20,12 @@ _PATTERNS = {
 }
 
 
+_UNITS = {
+    "en": ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k")),
+    "zh": ((10**12, "万亿"), (10**8, "亿"), (10**4, "万")),
+}
+
+
 @lru_cache(maxsize=256)
 def zone_named(name: str) -> ZoneInfo | None:
     """Return the time zone of an IANA name, None for anything else."""
@@ -56,12 +62,26 @@ class Formats:
         self.zone_name = zone_name if zone is not None else UTC_NAME
         self.zone: tzinfo = zone if zone is not None else ZoneInfo(UTC_NAME)
         self.now = now
+        self.language = language
         self._locale = Locale.parse("zh_Hans_CN" if language == "zh" else "en")
         self._patterns = _PATTERNS[language]
 
     def tokens(self, amount: int) -> str:
         """Return a number in full with grouping, and a true minus: `−1,234`."""
         return f"{amount:,}".replace("-", MINUS)
+
+    def compact(self, amount: int) -> str:
+        """Return a number in at most four digits, rounded down: `1.39M`, `139.4万`. For axes, chips and forecasts only."""
+        units = _UNITS[self.language]
+        size, unit = next(((size, unit) for size, unit in units if abs(amount) >= size), (1, ""))
+        if size == 1:
+            return self.tokens(amount)
+        hundredths = abs(amount) * 100 // size
+        digits = 2 if hundredths < 1_000 else 1 if hundredths < 10_000 else 0
+        whole, rest = divmod(hundredths, 100)
+        fraction = f"{rest:02}"[:digits].rstrip("0")
+        sign = MINUS if amount < 0 else ""
+        return f"{sign}{whole:,}{'.' + fraction if fraction else ''}{unit}"
 
     def signed(self, amount: int) -> str:
         """Return a change: `+1,234`, `−1,234`, `0`."""
@@ -83,6 +103,26 @@ class Formats:
         return Markup('<time datetime="{}" title="{}">{}</time>').format(
             f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M:%S} UTC", text
         )
+
+    def bucket(self, at: datetime, *, is_hour: bool) -> str:
+        """Return how a day or an hour is called: `22 Nov`, `22 Nov, 14:00`; with its year where that is not the current one."""
+        local = at.astimezone(self.zone)
+        day = "date" if local.year == self.now.astimezone(self.zone).year else "dated"
+        pattern = self._patterns[day] + (self._patterns["minute"] if is_hour else "")
+        return format_datetime(local, pattern, locale=self._locale)
+
+    def full(self, at: datetime) -> Markup:
+        """Return an instant in the zone on show, with its name, and in UTC: `20 Feb 2027, 23:59 Asia/Shanghai · 15:59 UTC`."""
+        local, utc = at.astimezone(self.zone), at.astimezone(ZoneInfo(UTC_NAME))
+        written = self._written(local, "dated", "minute")
+        if self.zone_name == UTC_NAME:
+            return Markup("{} UTC").format(written)
+        same = local.date() == utc.date()
+        other = f"{utc:%H:%M}" if same else self._written(utc, "dated", "minute")
+        return Markup("{} {} · {} UTC").format(written, self.zone_name.replace("_", " "), other)
+
+    def _written(self, at: datetime, day: str, to: str) -> str:
+        return format_datetime(at, self._patterns[day] + self._patterns[to], locale=self._locale)
 
     @property
     def zone_label(self) -> str:

@@ -169,12 +169,13 @@ def packs_view(
     tabs = (StatusTab(status=status, count=counts.get(status, 0), is_current=status is selected) for status in PackStatus)
     return PacksView(
         tabs=(everything, *tabs),
-        rows=tuple(_pack_view(line, in_use, now) for line in lines),
+        rows=tuple(pack_view(line, in_use, now) for line in lines),
         is_in_burn_order=is_whole and any(line.status is PackStatus.ACTIVE for line in lines),
     )
 
 
-def _pack_view(line: PackLine, in_use: Pack | None, now: datetime) -> PackView:
+def pack_view(line: PackLine, in_use: Pack | None, now: datetime) -> PackView:
+    """Return a pack as it is shown; `in_use` is the one that is drawn from now."""
     pack = line.pack
     share = Fraction(pack.remaining_tokens, pack.total_tokens)
     says_distance = pack.expires_at is not None and line.status in (PackStatus.ACTIVE, PackStatus.EXPIRED)

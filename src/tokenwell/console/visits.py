@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import jinja2
 from markupsafe import Markup
@@ -25,6 +25,9 @@ from tokenwell.service.people import Membership, Session
 from tokenwell.service.suite import Suite
 
 LANGUAGE_COOKIE = "tokenwell_language"
+SAID_COOKIE = "tokenwell_said"
+"""What the page after a form says of what was done. It holds words of ours by their code, and is shown once."""
+
 ZONE_COOKIE = "tokenwell_zone"
 """The zone times are shown in; written by a script, which alone knows where the viewer is, and checked like all that comes in."""
 
@@ -143,7 +146,20 @@ class Visit:
                 **context,
             },
         )
-        return HTMLResponse(body, status, dict(headers or {}))
+        response = HTMLResponse(body, status, dict(headers or {}))
+        if not self.is_fragment and SAID_COOKIE in self.request.cookies:
+            self.console.cookies.drop(response, SAID_COOKIE)
+        return response
+
+    def say(self, response: Response, said: str, about: str = "") -> None:
+        """Have the next whole page of this visitor say something: a code of `said.html.j2` and what it is about."""
+        self.console.cookies.put(response, SAID_COOKIE, f"{said}~{quote(about, safe='')}", seconds=60)
+
+    @property
+    def said(self) -> tuple[str, str] | None:
+        """What this page has to say of what was just done."""
+        code, _, about = self.request.cookies.get(SAID_COOKIE, "").partition("~")
+        return (code, unquote(about)[:200]) if code.isidentifier() and len(code) < 40 else None
 
     def form_page(self, template: str, **answer: Any) -> Response:
         """Return a page with a form for somebody who is not signed in: their cookie carries the form's secret too."""
@@ -163,6 +179,26 @@ def in_place(address: str, focus: str) -> Markup:
     return Markup('href="{0}" hx-get="{0}" hx-target="#page" hx-push-url="true" hx-sync="#page:replace" data-swap="{1}"').format(
         address, focus
     )
+
+
+def form_in_place(address: str, focus: str) -> Markup:
+    """Return the attributes of a form of GET parameters that changes its page in place."""
+    return Markup('action="{0}" hx-get="{0}" hx-target="#page" hx-push-url="true" hx-sync="#page:replace" data-swap="{1}"').format(
+        address, focus
+    )
+
+
+def in_dialog(address: str) -> Markup:
+    """Return the attributes of a link that opens a form in front of the page it is on."""
+    return Markup('href="{0}" hx-get="{0}" hx-target="#dialog" hx-swap="innerHTML" data-dialog').format(address)
+
+
+@jinja2.pass_context
+def described(context: jinja2.runtime.Context, name: str, hint: str = "") -> Markup:
+    """Return the attributes of a field that tie it to its problem, where it has one, and to its hint."""
+    if name in context["problems"]:
+        return Markup(' aria-invalid="true" aria-describedby="{}"').format(f"{name}-wrong {hint}".strip())
+    return Markup(' aria-describedby="{}"').format(hint) if hint else Markup("")
 
 
 def _environment(language: str, assets: Assets) -> jinja2.Environment:
@@ -185,5 +221,8 @@ def _environment(language: str, assets: Assets) -> jinja2.Environment:
         "languages": LANGUAGES,
         "csrf_field": security.FORM_FIELD,
         "in_place": in_place,
+        "in_dialog": in_dialog,
+        "form_in_place": form_in_place,
+        "described": described,
     }
     return environment

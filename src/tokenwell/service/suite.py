@@ -13,6 +13,7 @@ from tokenwell.service.packs import Packs
 from tokenwell.service.people import People
 from tokenwell.service.platform_keys import PlatformKeys
 from tokenwell.service.post import Mailer, Post
+from tokenwell.service.proving import Proving
 from tokenwell.service.sealing import Sealer
 from tokenwell.service.services import Services
 
@@ -35,6 +36,7 @@ class Suite:
         self.keys = Keys(meter.engine, meter.clock)
         self.packs = Packs(meter)
         self.browsing = Browsing(meter, Indexing(meter.engine))
+        self.proving = Proving(meter.engine, meter, self.browsing)
         self.directory = Directory(meter.engine, platform=meter.thresholds, clock=meter.clock)
         self.platform_keys = PlatformKeys(meter.engine, meter.clock)
         self.services = Services(meter, changed=self.keys.forget_service)

@@ -90,6 +90,44 @@
     if (ctx?.wanted?.swap !== undefined && !ctx.response) location.assign(ctx.request.action);
   });
 
+  // Forms in front of their page.
+  let opener = null;
+  const dialog = () => $("#dialog");
+
+  document.addEventListener("htmx:after:swap", (event) => {
+    const box = dialog();
+    if (!box || event.detail.ctx.target !== box || !box.firstElementChild) return;
+    if (!box.open) {
+      opener = event.detail.ctx.sourceElement;
+      box.showModal();
+    }
+    ($("[aria-invalid]", box) ?? $("[autofocus]", box))?.focus();
+    if ($("[autofocus]", box) === document.activeElement) document.activeElement.select?.();
+  });
+
+  document.addEventListener("click", (event) => {
+    const box = dialog();
+    if (box?.open && (event.target === box || event.target.closest("[data-close]"))) box.close();
+    const fill = event.target.closest("[data-fill]");
+    if (!fill) return;
+    const field = document.getElementById(fill.dataset.fill);
+    field.value = fill.dataset.value;
+    for (const each of fill.parentElement.children) each.setAttribute("aria-pressed", String(each === fill));
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+
+  document.addEventListener("input", (event) => {
+    if (event.target.name === "date") $('[name="expires"][value="date"]', event.target.form).checked = true;
+    if (event.target.id === "amount" && event.isTrusted)
+      for (const each of document.querySelectorAll('[data-fill="amount"]')) each.setAttribute("aria-pressed", String(each.dataset.value === event.target.value));
+  });
+
+  document.addEventListener("close", (event) => {
+    if (event.target.id !== "dialog") return;
+    event.target.replaceChildren();
+    opener?.focus?.();
+  }, true);
+
   showTheme();
   addEventListener("pageshow", showTheme);
 })();

@@ -25,6 +25,9 @@ from sqlalchemy import (
 
 from tokenwell.store.schema.columns import Id, Instant, Tokens, metadata
 
+IS_LIFE = "kind IN ('grant', 'expire', 'revoke', 'extend', 'overage_repaid')"
+"""The journal lines of packs' lives, which have an index of their own: few, however many charges there are."""
+
 organization = Table(
     "organization",
     metadata,
@@ -201,6 +204,16 @@ entry = Table(
         unique=True,
         sqlite_where=text("key IS NOT NULL"),
         postgresql_where=text("key IS NOT NULL"),
+    ),
+    Index(
+        "ix_entry_life",
+        "organization_id",
+        "pack_id",
+        "kind",
+        "amount_tokens",
+        "seq",
+        sqlite_where=text(IS_LIFE),
+        postgresql_where=text(IS_LIFE),
     ),
     Index(
         "ix_entry_ref",
