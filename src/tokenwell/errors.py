@@ -40,6 +40,7 @@
     │ ├ StoreUnavailable      *
     │ ├ CommitUnknown
     │ └ SealBroken
+    ├ ServerUnreachable       the SDK's: the server did not answer *
     └ UpstreamError           the AI provider
       ├ UpstreamTimeout
       ├ UpstreamRejected
@@ -315,6 +316,14 @@ class SealBroken(StoreError):
     """What is sealed cannot be opened: the secret key is not the one it was sealed with."""
 
     code = "seal_broken"
+
+
+class ServerUnreachable(TokenwellError):
+    """The server could not be reached."""
+
+    code = "server_unreachable"
+    category = "unreachable"
+    retryable = True
 
 
 class UpstreamError(TokenwellError):
