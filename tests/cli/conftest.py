@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,10 @@ def demo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's database, made once."""
     file = tmp_path_factory.mktemp("demo") / "tokenwell.db"
     wiring.prepare_demo(Settings(database_url=f"sqlite:///{file}"))
+    # What is copied is the file alone, so nothing of it may be left in its write-ahead log.
+    with closing(sqlite3.connect(file)) as connection:
+        busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    assert not busy
     return file
 
 

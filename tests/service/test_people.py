@@ -339,7 +339,7 @@ def test_members_see_their_organizations_and_platform_administrators_all(
     people: People, engine: sqlalchemy.Engine, clock: FrozenClock, mei: Person
 ) -> None:
     for organization_id, name in (("acme", "Zebra"), ("beta", "Ant"), ("gamma", "Gamma")):
-        registry.create_organization(engine, organization_id, name=name, now=clock.now)
+        registry.create_organization(engine, organization_id, name=name, now=clock.now, by=None, act_id="")
     admin = people.create_admin(email="root@example.com", password=PASSWORD)
     people.add_member("acme", mei.id, Role.VIEWER)
     people.add_member("beta", mei.id, "organization_admin")
@@ -357,7 +357,7 @@ def test_members_see_their_organizations_and_platform_administrators_all(
 def test_a_membership_needs_an_organization_a_person_and_a_role(
     people: People, engine: sqlalchemy.Engine, clock: FrozenClock, mei: Person
 ) -> None:
-    registry.create_organization(engine, "acme", name="Acme", now=clock.now)
+    registry.create_organization(engine, "acme", name="Acme", now=clock.now, by=None, act_id="")
     with pytest.raises(OrganizationNotFound):
         people.add_member("none", mei.id, Role.VIEWER)
     with pytest.raises(PersonNotFound):
