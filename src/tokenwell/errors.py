@@ -18,6 +18,7 @@
     │ ├ PackNotFound
     │ ├ HoldNotFound
     │ ├ RequestNotFound
+    │ ├ TopupNotFound
     │ ├ ModelNotFound
     │ ├ PersonNotFound
     │ ├ ServiceNotFound
@@ -29,6 +30,7 @@
     │ ├ HoldAlreadyReleased
     │ ├ PackAlreadyRevoked
     │ ├ PackExpired
+    │ ├ TopupClosed
     │ ├ PersonExists
     │ └ ServiceExists
     ├ BalanceRefused          the balance does not allow it
@@ -178,6 +180,12 @@ class RequestNotFound(NotFound):
     code = "request_not_found"
 
 
+class TopupNotFound(NotFound):
+    """The organization has no such request for tokens."""
+
+    code = "topup_not_found"
+
+
 class ModelNotFound(NotFound):
     """There is no such model."""
 
@@ -243,6 +251,12 @@ class PackExpired(Conflict):
     """The pack has expired; grant a new one in its place."""
 
     code = "pack_expired"
+
+
+class TopupClosed(Conflict):
+    """The request for tokens was decided already."""
+
+    code = "topup_closed"
 
 
 class PersonExists(Conflict):

@@ -12,13 +12,17 @@ import pytest
 from tests.cli.shell import Shell
 from tokenwell import wiring
 from tokenwell.config import Settings
+from tokenwell.core.happenings import SYSTEM
 
 
 @pytest.fixture(scope="session")
 def demo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's database, made once."""
+    """The demo's database, made once, with an open request for tokens."""
     file = tmp_path_factory.mktemp("demo") / "tokenwell.db"
-    wiring.prepare_demo(Settings(database_url=f"sqlite:///{file}"))
+    settings = Settings(database_url=f"sqlite:///{file}")
+    wiring.prepare_demo(settings)
+    with wiring.open_services(settings) as suite:
+        suite.topups.ask("acme", "5M", note="Black Friday", by=SYSTEM)
     # What is copied is the file alone, so nothing of it may be left in its write-ahead log.
     with closing(sqlite3.connect(file)) as connection:
         busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -16,6 +16,7 @@ from tokenwell.service.post import Mailer, Post
 from tokenwell.service.proving import Proving
 from tokenwell.service.sealing import Sealer
 from tokenwell.service.services import Services
+from tokenwell.service.topups import Topups
 
 
 def _passing_key() -> tuple[str, ...]:
@@ -40,6 +41,7 @@ class Suite:
         self.directory = Directory(meter.engine, platform=meter.thresholds, clock=meter.clock)
         self.platform_keys = PlatformKeys(meter.engine, meter.clock)
         self.services = Services(meter, changed=self.keys.forget_service)
+        self.topups = Topups(meter)
 
     def close(self) -> None:
         """Close what the suite opened."""

@@ -40,12 +40,22 @@ def _delete_old(parts: Parts, turn: Turn) -> int:
     return delete_old(parts.suite.meter.engine, turn)
 
 
+def _finish_topups(parts: Parts, turn: Turn) -> int:
+    return parts.suite.topups.finish_approvals()
+
+
 JOBS: tuple[Job[Parts], ...] = (
     Job(
         name="session summaries",
         every=timedelta(seconds=20),
         does="Sums up sessions and the ledger's blocks, so that lists of them are quick.",
         work=_index,
+    ),
+    Job(
+        name="top-ups",
+        every=timedelta(minutes=1),
+        does="Completes approvals of top-up requests that something interrupted before their pack was granted.",
+        work=_finish_topups,
     ),
     Job(
         name="retention",

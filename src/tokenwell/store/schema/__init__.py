@@ -22,6 +22,7 @@ from tokenwell.store.schema.browsing import journal_mark, ledger_block, session_
 from tokenwell.store.schema.columns import metadata
 from tokenwell.store.schema.happenings import act, event
 from tokenwell.store.schema.ledger import account, entry, growth, hold, organization, pack, rate, rollup
+from tokenwell.store.schema.topups import topup
 
 __all__ = [
     "account",
@@ -53,4 +54,5 @@ __all__ = [
     "sign_in_failure",
     "stored_answer",
     "told",
+    "topup",
 ]
