@@ -22,7 +22,7 @@ from tokenwell.config import Settings
 from tokenwell.core.receipts import Balance
 from tokenwell.gateway.app import Gateway, create_gateway
 from tokenwell.gateway.exchange import Message, Receive, Send
-from tokenwell.gateway.upstream import HttpUpstream
+from tokenwell.gateway.upstream import HttpAnswer, HttpUpstream
 from tokenwell.service.keys import Keys
 from tokenwell.service.meter import Meter
 from tokenwell.service.shapes import LedgerLine
@@ -59,6 +59,18 @@ async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
         await asyncio.sleep(0.002)
 
 
+class DrainableUpstream(HttpUpstream):
+    """A provider whose answers are read to their end if a test says so."""
+
+    drains = False
+
+    async def send(self, *args: Any, **options: Any) -> HttpAnswer:
+        """Send a request; returns as the answer begins."""
+        answer = await super().send(*args, **options)
+        answer.drains = self.drains
+        return answer
+
+
 class House:
     """Everything around a running gateway, and short ways to ask it."""
 
@@ -68,6 +80,7 @@ class House:
         self.hits = 0
         self.statuses: list[int] = []
         self.session: aiohttp.ClientSession
+        self.provider: DrainableUpstream
         self._clients: list[Any] = []
 
     async def app(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -147,9 +160,10 @@ async def house_on(
         await upstream.start()
         stack.push_async_callback(upstream.stop)
         settings = settings or Settings()
-        provider = HttpUpstream(upstream.url, "sk-operator", timeout_seconds=settings.upstream_timeout_seconds)
+        provider = DrainableUpstream(upstream.url, "sk-operator", timeout_seconds=settings.upstream_timeout_seconds)
         gateway = create_gateway(opened, keys, settings, provider)
         house = House(opened, keys, upstream, gateway, keys.create("acme", name="test").secret)
+        house.provider = provider
         house.address = await stack.enter_async_context(serving(house.app))
         stack.push_async_callback(house.close)
         house.session = await stack.enter_async_context(aiohttp.ClientSession())

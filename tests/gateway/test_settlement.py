@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg import sql
-from sqlalchemy.engine import make_url
 
 from tests.gateway.conftest import GRANTED, House, asked, house_on, until
+from tests.gateway.outages import PostgresOutage, SqliteOutage, outage_of
 from tests.gateway.upstreams import Reply, Request, plain, speaking
 from tokenwell.core.usage import Usage
 from tokenwell.errors import CommitUnknown
@@ -21,56 +18,8 @@ from tokenwell.gateway.settlement import Bill, Call, Settlements
 from tokenwell.service.keys import Keys
 
 
-class SqliteOutage:
-    """A database whose tables are out of reach."""
-
-    def __init__(self, url: str) -> None:
-        self._path = url.removeprefix("sqlite:///")
-
-    def begin(self) -> None:
-        """Take the table of holds away."""
-        self._run("ALTER TABLE hold RENAME TO hold_away")
-
-    def end(self) -> None:
-        """Put it back."""
-        self._run("ALTER TABLE hold_away RENAME TO hold")
-
-    def _run(self, statement: str) -> None:
-        connection = sqlite3.connect(self._path, isolation_level=None)
-        try:
-            connection.execute(statement)
-        finally:
-            connection.close()
-
-
-class PostgresOutage:
-    """A database that drops its connections and takes no new ones."""
-
-    def __init__(self, url: str) -> None:
-        self._name = str(make_url(url).database)
-        self._server = make_url(url).set(database="postgres").render_as_string(hide_password=False)
-
-    def begin(self) -> None:
-        """Drop every connection."""
-        self._run("ALTER DATABASE {} ALLOW_CONNECTIONS false")
-        with psycopg.connect(self._server, autocommit=True) as admin:
-            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (self._name,))
-
-    def end(self) -> None:
-        """Take connections again."""
-        self._run("ALTER DATABASE {} ALLOW_CONNECTIONS true")
-
-    def _run(self, statement: str) -> None:
-        with psycopg.connect(self._server, autocommit=True) as admin:
-            admin.execute(sql.SQL(statement).format(sql.Identifier(self._name)))
-
-
-def _outage(url: str) -> Any:
-    return SqliteOutage(url) if url.startswith("sqlite") else PostgresOutage(url)
-
-
 async def test_without_its_database_the_gateway_serves_no_ai_and_recovers_by_itself(database_url: str) -> None:
-    outage = _outage(database_url)
+    outage = outage_of(database_url)
     async with house_on(database_url) as house:
         async with house.ask() as answer:
             assert answer.status == 200
@@ -90,7 +39,7 @@ async def test_without_its_database_the_gateway_serves_no_ai_and_recovers_by_its
 
 @pytest.mark.parametrize("streams", [False, True])
 async def test_what_was_used_while_the_database_went_away_is_charged_when_it_is_back(database_url: str, streams: bool) -> None:
-    outage = _outage(database_url)
+    outage = outage_of(database_url)
     async with house_on(database_url) as house:
 
         async def answer(request: Request, reply: Reply) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from tokenwell.core.usage import Usage
 from tokenwell.errors import RequestInvalid
 from tokenwell.gateway.asking import (
     NOTHING,
@@ -170,6 +171,18 @@ def ask_usage(body: bytes, options: msgspec.Raw) -> bytes:
     return msgspec.json.encode(members)
 
 
+_KEPT = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
+
+
+def like(data: bytes) -> dict[str, Any]:
+    """Return what every chunk of a stream says, as one of them said it."""
+    try:
+        members: dict[str, Any] = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        members = {"object": "chat.completion.chunk"}
+    return {name: members[name] for name in _KEPT if name in members}
+
+
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
@@ -177,7 +190,7 @@ class ChatStream(EventStream):
     """Reads a streamed chat completion as it passes. It ends with `[DONE]`; with `hides_usage` the chunk that only reports the
     usage is taken out."""
 
-    __slots__ = ("_hides_usage", "reported")
+    __slots__ = ("_hides_usage", "_open", "_sample", "reported")
 
     reported: Reported | None
 
@@ -185,6 +198,8 @@ class ChatStream(EventStream):
         super().__init__()
         self.reported = None
         self._hides_usage = hides_usage
+        self._sample = b""
+        self._open: set[int] = set()
 
     def _border(self, data: bytes) -> int:
         done = data.find(b"[DONE]")
@@ -204,4 +219,25 @@ class ChatStream(EventStream):
 
     def _said(self, data: bytes) -> int:
         chunk = parse_completion(data)
-        return chunk.text_bytes() if chunk is not None else 0
+        if chunk is None:
+            return 0
+        self._sample = self._sample or data
+        began, ended = chunk.choices_told()
+        self._open |= began
+        self._open -= ended
+        return chunk.text_bytes()
+
+    def cut(self, used: Usage) -> bytes:
+        """End every choice that is open with `length`, and tell the usage if it was asked for."""
+        self.spoken()
+        told = like(self._sample)
+        is_text = told.get("object") == "text_completion"
+        said: dict[str, Any] = {"text": ""} if is_text else {"delta": {}}
+        ends = [{"index": index, **said, "logprobs": None, "finish_reason": "length"} for index in sorted(self._open or {0})]
+        passing = OPENAI.event(msgspec.json.encode(told | {"choices": ends}))
+        if not self._hides_usage:
+            usage = {"prompt_tokens": used.prompt_tokens, "completion_tokens": used.completion_tokens}
+            total = {"total_tokens": used.prompt_tokens + used.completion_tokens}
+            passing += OPENAI.event(msgspec.json.encode(told | {"choices": [], "usage": usage | total}))
+        self.closing = b"data: [DONE]\n\n"
+        return passing

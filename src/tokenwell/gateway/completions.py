@@ -54,6 +54,11 @@ class Completion(msgspec.Struct):
         """Return how many bytes the model said in it: words, reasoning and the arguments of its calls."""
         return sum(choice.text_bytes() for choice in self._parsed_choices())
 
+    def choices_told(self) -> tuple[set[int], set[int]]:
+        """Return which choices it speaks of, and which of them end with it."""
+        choices = self._parsed_choices()
+        return {choice.index for choice in choices}, {choice.index for choice in choices if choice.finish_reason}
+
     def _parsed_choices(self) -> list[_Choice]:
         if self.choices is _NONE:
             return []
@@ -85,6 +90,8 @@ class _Choice(msgspec.Struct):
     delta: _Said | None = None
     text: str | None = None
     usage: msgspec.Raw = _NONE
+    index: int = 0
+    finish_reason: str | None = None
 
     def text_bytes(self) -> int:
         said = self.message or self.delta

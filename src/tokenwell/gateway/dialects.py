@@ -38,11 +38,12 @@ class Stream(Protocol):
     """A streamed answer on its way through.
 
     `answer_id` is what the provider calls it, where it can be asked for again. `closing` is its last event, kept back so that a
-    receipt can be put before it; once there is one, nothing else goes on.
+    receipt can be put before it; once there is one, nothing else goes on. `passed_bytes` have gone on so far.
     """
 
     answer_id: str
     closing: bytes
+    passed_bytes: int
 
     @property
     def reported(self) -> Reported | None:
@@ -58,6 +59,9 @@ class Stream(Protocol):
 
     def end(self) -> bytes:
         """Return what goes on when the provider has ended without the empty line that ends its last event."""
+
+    def cut(self, used: Usage) -> bytes:
+        """End the answer as the provider does where its length is at a limit: return what goes on, and set `closing`."""
 
     def spoken(self) -> tuple[int, int]:
         """Return how much of the answer has passed: its bytes of text, and the pieces they came in."""

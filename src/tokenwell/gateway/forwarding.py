@@ -14,9 +14,10 @@ from tokenwell.gateway.asking import AiRequest
 from tokenwell.gateway.counting import spoken_tokens
 from tokenwell.gateway.dialects import Dialect, Reported, Stream
 from tokenwell.gateway.exchange import ClientGone, Exchange
-from tokenwell.gateway.metrics import ABANDONED, UPSTREAM_ERRORS
+from tokenwell.gateway.metrics import ABANDONED, CUT, DRAINED, UPSTREAM_ERRORS
 from tokenwell.gateway.receipts import REQUEST_ID, comment_of, headers_of
-from tokenwell.gateway.settlement import Bill, Call, Settlements
+from tokenwell.gateway.reservations import Reservation
+from tokenwell.gateway.settlement import Bill, Settlements
 from tokenwell.gateway.upstream import Upstream, UpstreamAnswer
 from tokenwell.service.answers import Answers
 
@@ -26,11 +27,11 @@ log = structlog.get_logger("tokenwell.gateway")
 class Forwarding:
     """One call on its way. `run` it once."""
 
-    __slots__ = ("_answers", "_call", "_dialect", "_exchange", "_request", "_settlements", "_upstream")
+    __slots__ = ("_answer", "_answers", "_call", "_dialect", "_exchange", "_request", "_reservation", "_settlements", "_upstream")
 
     def __init__(
         self,
-        call: Call,
+        reservation: Reservation,
         dialect: Dialect,
         request: AiRequest,
         exchange: Exchange,
@@ -40,7 +41,9 @@ class Forwarding:
         answers: Answers,
     ) -> None:
         self._answers = answers
-        self._call = call
+        self._reservation = reservation
+        self._call = reservation.call
+        self._answer: UpstreamAnswer | None = None
         self._dialect = dialect
         self._request = request
         self._exchange = exchange
@@ -84,12 +87,11 @@ class Forwarding:
     async def _stream(self) -> None:
         """Answer piece by piece. A client that goes away stops the provider, and is charged what was said until then."""
         stream = self._dialect.stream(self._request)
-        answer: UpstreamAnswer | None = None
         body: bytes | None = None
         failure = b""
         try:
             async with self._exchange.until_gone():
-                answer, body = await self._converse(stream)
+                body = await self._converse(stream)
         except UpstreamError as error:
             if not self._exchange.started:
                 await self._fail(error)
@@ -98,11 +100,13 @@ class Forwarding:
             failure = self._dialect.telling.error_event(error)
         except ClientGone:
             ABANDONED.inc()
-            await self._settle(self._bill_of_stream(stream), stream.answer_id)
+            await self._part(stream)
             return
         except asyncio.CancelledError:
+            self._break_off()
             self._settlements.settle_later(self._call, self._bill_of_stream(stream))
             raise
+        answer = self._answer
         if answer is not None and body is not None:
             await self._deliver(answer, body)
             return
@@ -113,22 +117,23 @@ class Forwarding:
             if answer is not None:
                 await answer.finish()
 
-    async def _converse(self, stream: Stream) -> tuple[UpstreamAnswer, bytes | None]:
-        """Pass a streamed answer on; return the answer, with its body where it was not streamed after all."""
-        answer = await self._ask()
+    async def _converse(self, stream: Stream) -> bytes | None:
+        """Pass a streamed answer on; return its body where it was not streamed after all."""
+        self._answer = answer = await self._ask()
         try:
             if answer.status != 200 or not answer.is_stream:
-                return answer, await answer.read()
+                return await answer.read()
             await self._relay(answer, stream)
+        except asyncio.CancelledError:
+            raise  # whether to break off depends on why
         except BaseException:
-            # Nobody reads on, so the provider need not go on either.
-            answer.close()
+            self._break_off()
             raise
-        return answer, None
+        return None
 
     async def _relay(self, answer: UpstreamAnswer, stream: Stream) -> None:
         """Pass a stream on up to its end. The answer begins with the first piece: until then an error is told by its status."""
-        exchange = self._exchange
+        exchange, reservation = self._exchange, self._reservation
         ended = False
         while not ended and not stream.closing:
             data = await answer.read_some()
@@ -139,8 +144,49 @@ class Forwarding:
                     await exchange.start(200, [*answer.headers, (REQUEST_ID, self._call.request_id.encode())])
                 if passing:
                     await exchange.write(passing)
+                if stream.passed_bytes >= reservation.look_at_bytes and not stream.closing and not await reservation.covers(stream):
+                    await self._cut(stream)
+                    return
         if not exchange.started:
             raise UpstreamError("the AI provider answered with an empty stream")
+
+    async def _cut(self, stream: Stream) -> None:
+        """End an answer that the balance does not cover any further, as the provider itself ends one that is too long."""
+        CUT.inc()
+        self._break_off()
+        log.info("stream_cut", request_id=self._call.request_id)
+        if passing := stream.cut(self._bill_of_stream(stream).usage):
+            await self._exchange.write(passing)
+
+    async def _part(self, stream: Stream) -> None:
+        """Settle a stream whose client has left: by what was said until then, or by reading on if the provider is to be drained."""
+        answer = self._answer
+        if answer is not None and answer.drains and answer.status == 200 and answer.is_stream and not stream.closing:
+            self._settlements.read_on(self._drain(answer, stream))
+            return
+        self._break_off()
+        await self._settle(self._bill_of_stream(stream), stream.answer_id)
+
+    async def _drain(self, answer: UpstreamAnswer, stream: Stream) -> None:
+        """Read a stream to its end for nobody but the charge."""
+        try:
+            while not stream.closing and (data := await answer.read_some()):
+                stream.feed(data)
+            stream.end()
+            DRAINED.inc()
+        except UpstreamError as error:
+            UPSTREAM_ERRORS.labels(error.code).inc()
+        except asyncio.CancelledError:
+            answer.close()
+            self._settlements.settle_later(self._call, self._bill_of_stream(stream))
+            raise
+        answer.close()
+        await self._settle(self._bill_of_stream(stream), stream.answer_id)
+
+    def _break_off(self) -> None:
+        """Let the provider stop at once: nobody reads on."""
+        if self._answer is not None:
+            self._answer.close()
 
     async def _settle(self, bill: Bill, answer_id: str) -> Receipt | None:
         receipt = await self._settlements.settle(self._call, bill)

@@ -110,6 +110,7 @@ class _Event(msgspec.Struct):
     type: str = ""
     message: Message | None = None
     usage: msgspec.Raw = NOTHING
+    index: int = 0
     delta: _Block | None = None
     content_block: _Block | None = None
 
@@ -197,12 +198,13 @@ class MessageStream(EventStream):
     repeats replaces the former. Until then, the output that `message_start` names is only a beginning.
     """
 
-    __slots__ = ("_is_told", "_told")
+    __slots__ = ("_is_told", "_open_block", "_told")
 
     def __init__(self) -> None:
         super().__init__()
         self._told: dict[str, Any] = {}
         self._is_told = False
+        self._open_block: int | None = None
 
     @property
     def reported(self) -> Reported | None:
@@ -237,6 +239,24 @@ class MessageStream(EventStream):
 
     def _said(self, data: bytes) -> int:
         try:
-            return _decode_event(data).text_bytes()
+            event = _decode_event(data)
         except (msgspec.DecodeError, RecursionError):
             return 0
+        if event.type == "content_block_start":
+            self._open_block = event.index
+        elif event.type == "content_block_stop":
+            self._open_block = None
+        return event.text_bytes()
+
+    def cut(self, used: Usage) -> bytes:
+        """End the block that is open and the message, with `max_tokens`."""
+        self.spoken()
+        passing = b"" if self._open_block is None else _event("content_block_stop", index=self._open_block)
+        delta = {"stop_reason": "max_tokens", "stop_sequence": None}
+        passing += _event("message_delta", delta=delta, usage={"output_tokens": used.completion_tokens})
+        self.closing = _event("message_stop")
+        return passing
+
+
+def _event(kind: str, **fields: Any) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (kind.encode(), msgspec.json.encode({"type": kind, **fields}))

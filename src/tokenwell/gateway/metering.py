@@ -13,6 +13,7 @@ from tokenwell.gateway.asking import AiRequest
 from tokenwell.gateway.dialects import Dialect
 from tokenwell.gateway.exchange import Exchange
 from tokenwell.gateway.forwarding import Forwarding
+from tokenwell.gateway.reservations import Reservation
 from tokenwell.gateway.settlement import Call, Settlements
 from tokenwell.gateway.upstream import Upstream
 from tokenwell.service.answers import Answers
@@ -44,25 +45,33 @@ class Metering:
         """Answer a call and charge it. Raises ModelNotFound, BalanceRefused, StoreError and UpstreamError before anything is
         sent; nothing is charged then."""
         self._upstream.check(dialect.path, request.model)
-        call = await self._admit(key, request, request_id)
-        forwarding = Forwarding(
-            call, dialect, request, exchange, upstream=self._upstream, settlements=self._settlements, answers=self._answers
-        )
-        await forwarding.run()
+        reservation = await self._admit(key, request, request_id)
+        try:
+            await Forwarding(
+                reservation,
+                dialect,
+                request,
+                exchange,
+                upstream=self._upstream,
+                settlements=self._settlements,
+                answers=self._answers,
+            ).run()
+        finally:
+            reservation.close()
 
-    async def _admit(self, key: GatewayKey, request: AiRequest, request_id: str) -> Call:
+    async def _admit(self, key: GatewayKey, request: AiRequest, request_id: str) -> Reservation:
         limit = self._output_limit_tokens if request.output_limit_tokens is None else request.output_limit_tokens
         before = await self._tokens_before(key, request) if request.follows else 0
-        most = Usage(
-            input_tokens=request.prompt.held_tokens + before, output_tokens=min(request.choices * limit, MAX_CHARGE_TOKENS)
-        )
-        tokens = min(max(1, charge_of(most, self._meter.ratebook.rate_for(request.model))), MAX_CHARGE_TOKENS)
+        rate = self._meter.ratebook.rate_for(request.model)
+        room_tokens = min(request.choices * limit, MAX_CHARGE_TOKENS)
+        most = Usage(input_tokens=request.prompt.held_tokens + before, output_tokens=room_tokens)
+        tokens = min(max(1, charge_of(most, rate)), MAX_CHARGE_TOKENS)
         hold = self._meter.aio.open_hold
         try:
             held = await hold(key.organization_id, tokens, ttl=self._hold_ttl, key=request_id)
         except CommitUnknown:
             held = await hold(key.organization_id, tokens, ttl=self._hold_ttl, key=request_id)
-        return Call(
+        call = Call(
             organization_id=key.organization_id,
             request_id=request_id,
             hold_id=held.hold.id,
@@ -72,6 +81,7 @@ class Metering:
             session=request.session or (key.service.default_session if key.service else None),
             reason=request.reason or (key.service.default_reason if key.service else None),
         )
+        return Reservation(self._meter.aio, call, rate=rate, room_tokens=room_tokens, ttl=self._hold_ttl)
 
     async def _tokens_before(self, key: GatewayKey, request: AiRequest) -> int:
         """Return what the answer came to that a request goes on from: the provider puts it before the prompt."""

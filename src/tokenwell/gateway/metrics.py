@@ -10,6 +10,16 @@ ESTIMATED = Counter(
     "tokenwell_gateway_estimated_charges", "Requests charged by an estimate: the provider reported no usage.", registry=REGISTRY
 )
 ABANDONED = Counter("tokenwell_gateway_abandoned_streams", "Streams whose client went away before their end.", registry=REGISTRY)
+GROWN = Counter(
+    "tokenwell_gateway_hold_growths",
+    "Growths of holds that streams asked for, by what became of them.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+CUT = Counter("tokenwell_gateway_cut_streams", "Streams that ended early, since the balance covered no more.", registry=REGISTRY)
+DRAINED = Counter(
+    "tokenwell_gateway_drained_streams", "Streams read to their end for their true usage after the client left.", registry=REGISTRY
+)
 UPSTREAM_ERRORS = Counter(
     "tokenwell_gateway_upstream_errors", "Requests that the AI provider failed, by the error's code.", ["code"], registry=REGISTRY
 )

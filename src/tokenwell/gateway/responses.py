@@ -225,13 +225,15 @@ _LAST = ("response.completed", "response.incomplete", "response.failed")
 class ResponseStream(EventStream):
     """Reads a streamed response as it passes. It ends with the event that has the whole response, and its usage."""
 
-    __slots__ = ("reported",)
+    __slots__ = ("_begun", "_number", "reported")
 
     reported: Reported | None
 
     def __init__(self) -> None:
         super().__init__()
         self.reported = None
+        self._begun = b""
+        self._number = 0
 
     def _border(self, data: bytes) -> int:
         decisive = _DECISIVE.search(data)
@@ -244,6 +246,8 @@ class ResponseStream(EventStream):
             return True
         if read.response is not None and read.response.answer_id:
             self.answer_id = read.response.answer_id
+        if read.type == "response.created":
+            self._begun = data_of(event)
         if read.type not in _LAST:
             return True
         self.reported = read.response.reported() if read.response is not None else None
@@ -252,6 +256,30 @@ class ResponseStream(EventStream):
 
     def _said(self, data: bytes) -> int:
         try:
-            return _decode_event(data).text_bytes()
+            event = _decode_event(data)
         except (msgspec.DecodeError, RecursionError):
             return 0
+        self._number = max(self._number, event.sequence_number)
+        return event.text_bytes()
+
+    def cut(self, used: Usage) -> bytes:
+        """End the response as incomplete, with `max_output_tokens`. What was said is in the events before, and not repeated."""
+        self.spoken()
+        try:
+            response: dict[str, Any] = msgspec.json.decode(self._begun)["response"]
+        except (msgspec.DecodeError, LookupError, TypeError, RecursionError):
+            response = {"object": "response", "output": []}
+        response |= {
+            "status": "incomplete",
+            "incomplete_details": {"reason": "max_output_tokens"},
+            "usage": {
+                "input_tokens": used.prompt_tokens,
+                "input_tokens_details": {"cached_tokens": used.cache_read_tokens},
+                "output_tokens": used.completion_tokens,
+                "output_tokens_details": {"reasoning_tokens": used.reasoning_tokens},
+                "total_tokens": used.prompt_tokens + used.completion_tokens,
+            },
+        }
+        last = {"type": "response.incomplete", "sequence_number": self._number + 1, "response": response}
+        self.closing = b"event: response.incomplete\ndata: " + msgspec.json.encode(last) + b"\n\n"
+        return b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -53,6 +54,7 @@ class Settlements:
         self._meter = meter.aio
         self._patience_seconds = patience_seconds
         self._tasks: set[asyncio.Task[None]] = set()
+        self._readings: set[asyncio.Task[None]] = set()
 
     async def settle(self, call: Call, bill: Bill) -> Receipt | None:
         """Charge a request and return its receipt; None where that has to wait for the database, and goes on without the caller.
@@ -86,13 +88,19 @@ class Settlements:
             ESTIMATED.inc()
         self._insist(call, bill)
 
+    def read_on(self, reading: Coroutine[Any, Any, None]) -> None:
+        """Read an answer to its end in the background, to charge it then; a gateway that stops waits for it, but not for long."""
+        task = asyncio.ensure_future(reading)
+        self._readings.add(task)
+        task.add_done_callback(self._readings.discard)
+
     async def drain(self, seconds: float) -> None:
-        """Wait for what is going on in the background, at most that long; what is left then is logged as lost."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Wait for what is going on in the background, at most that long; what is left then is logged as lost.
+
+        Half of the time is for answers that are still read; what they have come to by then is charged by count.
+        """
+        await _finish(self._readings, seconds / 2)
+        await _finish(self._tasks, seconds / 2)
 
     async def _charge(self, call: Call, bill: Bill) -> Receipt:
         facts: dict[str, Any] = {
@@ -139,6 +147,15 @@ class Settlements:
                 raise
             return False
         return True
+
+
+async def _finish(tasks: set[asyncio.Task[None]], seconds: float) -> None:
+    """Wait for tasks, and stop what is left after a while."""
+    if tasks:
+        await asyncio.wait(tasks, timeout=seconds)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _lose(call: Call, bill: Bill, error: BaseException) -> None:

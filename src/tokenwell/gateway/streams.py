@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tokenwell.core.usage import Usage
 from tokenwell.errors import UpstreamError
 from tokenwell.gateway.dialects import Reported
 
@@ -57,11 +58,12 @@ def data_of(event: bytes) -> bytes:
 class EventStream:
     """Reads a streamed answer as it passes. What a dialect adds: `_border`, `_look` and `_said`."""
 
-    __slots__ = ("_counted_bytes", "_cutter", "_pieces", "_uncounted", "_uncounted_bytes", "answer_id", "closing")
+    __slots__ = ("_counted_bytes", "_cutter", "_pieces", "_uncounted", "_uncounted_bytes", "answer_id", "closing", "passed_bytes")
 
     def __init__(self) -> None:
         self.answer_id = ""
         self.closing = b""
+        self.passed_bytes = 0
         self._cutter = EventCutter()
         self._uncounted: list[bytes] = []
         self._uncounted_bytes = self._counted_bytes = self._pieces = 0
@@ -92,6 +94,7 @@ class EventStream:
         if passing:
             self._uncounted.append(passing)
             self._uncounted_bytes += len(passing)
+            self.passed_bytes += len(passing)
             if self._uncounted_bytes > _COUNT_EVERY_BYTES:
                 self._count()
         return passing
@@ -99,6 +102,10 @@ class EventStream:
     def end(self) -> bytes:
         """Return what goes on when the provider has ended without the empty line that ends its last event."""
         return b"" if self._cutter.is_between_events else self.feed(b"\n\n")
+
+    def cut(self, used: Usage) -> bytes:
+        """End the answer as the provider does where its length is at a limit: return what goes on, and set `closing`."""
+        raise NotImplementedError
 
     def spoken(self) -> tuple[int, int]:
         """Return how much of the answer has passed: its bytes of text, and the pieces they came in."""

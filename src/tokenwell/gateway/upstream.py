@@ -239,20 +239,28 @@ class HttpAnswer:
         """Return the whole body. Raises UpstreamError, also where it is larger than ANSWER_LIMIT_BYTES."""
         parts: list[bytes] = []
         size = 0
-        while part := await self.read_some():
-            parts.append(part)
-            size += len(part)
-            if size > ANSWER_LIMIT_BYTES:
-                self.close()
-                raise UpstreamError("the AI provider's answer is too large")
+        try:
+            while part := await self.read_some():
+                parts.append(part)
+                size += len(part)
+                if size > ANSWER_LIMIT_BYTES:
+                    raise UpstreamError("the AI provider's answer is too large")
+        except BaseException:
+            self.close()
+            raise
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def read_some(self) -> bytes:
-        """Return the bytes that came next, empty at the end. Raises UpstreamError, UpstreamTimeout."""
+        """Return the bytes that came next, empty at the end. Raises UpstreamError, UpstreamTimeout.
+
+        A reader that is cancelled closes the answer, or somebody else reads on.
+        """
         if self._connection is None:
             return b""
         try:
             data = await self._connection.read()
+        except asyncio.CancelledError:
+            raise
         except BaseException:
             self.close()
             raise
@@ -270,6 +278,9 @@ class HttpAnswer:
                     pass
         except (UpstreamError, TimeoutError):
             self.close()
+        except asyncio.CancelledError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the connection: the provider sees it and stops."""

@@ -1,0 +1,117 @@
+"""Reservations: the hold that a call runs on, kept from lapsing as long as the call goes on and grown while a stream says more."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from tokenwell.core.amounts import MAX_CHARGE_TOKENS
+from tokenwell.core.rates import Rate, charge_of
+from tokenwell.core.usage import Usage
+from tokenwell.errors import BalanceRefused, StoreError, TokenwellError
+from tokenwell.gateway.counting import spoken_tokens
+from tokenwell.gateway.dialects import Stream
+from tokenwell.gateway.metrics import GROWN
+from tokenwell.gateway.settlement import Call
+from tokenwell.service.meter import AsyncMeter
+
+LEAST_STEP_TOKENS = 64
+"""The smallest growth that is asked for: what a balance that is nearly empty can still give."""
+
+FIRST_LOOK_BYTES = 1_024
+"""How much of a stream passes before it is first looked at how much of it is text."""
+
+log = structlog.get_logger("tokenwell.gateway")
+
+
+class Reservation:
+    """What a call may say on its hold: `room_tokens` of output. Used by one task; `close` it as the call ends."""
+
+    __slots__ = ("_growth", "_is_refused", "_keeping", "_meter", "_rate", "_room", "_timer", "_ttl", "call", "look_at_bytes")
+
+    def __init__(self, meter: AsyncMeter, call: Call, *, rate: Rate | None, room_tokens: int, ttl: timedelta) -> None:
+        self.call = call
+        self.look_at_bytes = FIRST_LOOK_BYTES
+        self._meter = meter
+        self._rate = rate
+        self._room = room_tokens
+        self._ttl = ttl
+        self._growth: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._is_refused = False
+        self._timer = asyncio.get_running_loop().call_later(ttl.total_seconds() / 2, self._prolong)
+
+    def close(self) -> None:
+        """Stop growing and prolonging."""
+        self._timer.cancel()
+        for task in (self._growth, self._keeping):
+            if task is not None:
+                task.cancel()
+
+    async def covers(self, stream: Stream) -> bool:
+        """Return whether a stream may go on. Asked for as soon as `look_at_bytes` of it have passed.
+
+        At three quarters of what is held, more is asked for; the stream waits for it only when all is said.
+        """
+        said = self._said(stream)
+        if said >= self._room * 3 // 4 and self._growth is None and not self._is_refused:
+            self._growth = asyncio.ensure_future(self._grow(said))
+        if said >= self._room and self._growth is not None:
+            await asyncio.wait([self._growth])
+        if said >= self._room:
+            return False
+        self._look_again(stream.passed_bytes, said)
+        return True
+
+    def _look_again(self, passed_bytes: int, said: int) -> None:
+        """Look again half way to where the next decision is due, as far as can be foreseen by what a token took until now."""
+        target = self._room if self._is_refused or self._growth is not None else self._room * 3 // 4
+        bytes_a_token = passed_bytes // max(said, 1)
+        self.look_at_bytes = passed_bytes + max(1, (target - said) * bytes_a_token // 2)
+
+    def _said(self, stream: Stream) -> int:
+        counted = spoken_tokens(*stream.spoken())
+        reported = stream.reported
+        return max(counted, reported.usage.completion_tokens) if reported is not None else counted
+
+    async def _grow(self, said: int) -> None:
+        """Ask for as much again, or as was said all at once; or else for the less that the balance can still give."""
+        step = max(self._room, 2 * said - self._room, LEAST_STEP_TOKENS)
+        try:
+            while not await self._try(step):
+                if step == LEAST_STEP_TOKENS:
+                    self._is_refused = True
+                    break
+                step = max(step // 4, LEAST_STEP_TOKENS)
+        except TokenwellError as error:
+            # Tried again at the next look; a hold that was closed under way stays as it is.
+            log.warning("hold_not_grown", request_id=self.call.request_id, cause=error.code)
+            self._is_refused = not isinstance(error, StoreError)
+        finally:
+            self._growth = None
+
+    async def _try(self, step: int) -> bool:
+        tokens = min(max(1, charge_of(Usage(output_tokens=min(step, MAX_CHARGE_TOKENS)), self._rate)), MAX_CHARGE_TOKENS)
+        try:
+            await self._meter.extend_hold(self.call.organization_id, self.call.hold_id, tokens, ttl=self._ttl)
+        except BalanceRefused:
+            GROWN.labels("refused").inc()
+            return False
+        GROWN.labels("granted").inc()
+        self._room += step
+        return True
+
+    def _prolong(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._ttl.total_seconds() / 2, self._prolong)
+        if self._keeping is None:
+            self._keeping = asyncio.ensure_future(self._keep())
+
+    async def _keep(self) -> None:
+        try:
+            await self._meter.extend_hold(self.call.organization_id, self.call.hold_id, 0, ttl=self._ttl)
+        except TokenwellError as error:
+            log.warning("hold_not_prolonged", request_id=self.call.request_id, cause=error.code)
+        finally:
+            self._keeping = None
