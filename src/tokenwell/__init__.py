@@ -15,6 +15,7 @@ from __future__ import annotations
 from tokenwell.core.forecast import Forecast, Forfeit, Outlook
 from tokenwell.core.health import State, Thresholds
 from tokenwell.core.journal import Entry, EntryKind
+from tokenwell.core.limits import KeyLimits
 from tokenwell.core.packs import Pack, PackStatus
 from tokenwell.core.rates import Rate, RateCard
 from tokenwell.core.receipts import Balance, Drawn, Extended, Granted, Held, Receipt, Released, Revoked, ThresholdsSet
@@ -37,6 +38,7 @@ __all__ = [
     "Forfeit",
     "Granted",
     "Held",
+    "KeyLimits",
     "LedgerLine",
     "Meter",
     "Organization",

@@ -37,6 +37,7 @@
     │ ├ AiStopped
     │ └ BalanceHeld           *
     ├ RequestsLimited         too many requests in a short time *
+    ├ LimitReached            a limit of the key is reached *
     ├ StoreError              the database
     │ ├ StoreBusy             *
     │ ├ StoreUnavailable      *
@@ -295,6 +296,14 @@ class RequestsLimited(TokenwellError):
     """Too many requests; try again shortly."""
 
     code = "requests_limited"
+    category = "limited"
+    retryable = True
+
+
+class LimitReached(TokenwellError):
+    """A limit of the key is reached; try again when its window is over."""
+
+    code = "limit_reached"
     category = "limited"
     retryable = True
 

@@ -14,6 +14,7 @@ from tokenwell.core.health import State, Thresholds
 from tokenwell.core.holds import Growth, Hold, HoldStatus
 from tokenwell.core.instants import EPOCH
 from tokenwell.core.journal import GENESIS, Entry
+from tokenwell.core.limits import KeyUsage
 from tokenwell.core.packs import Pack
 
 BurnKey = tuple[int, int, int, str]
@@ -55,7 +56,8 @@ class RequestFacts(msgspec.Struct, kw_only=True):
 
 
 class Needs(msgspec.Struct, kw_only=True):
-    """What must be loaded before a command can be decided. `window` is a number of open packs, `closed_since` a journal line."""
+    """What must be loaded before a command can be decided. `window` is a number of open packs, `closed_since` a journal line;
+    `key_usages` says for each key in whose windows."""
 
     window: int = 0
     packs: set[str] = msgspec.field(default_factory=set)
@@ -66,12 +68,13 @@ class Needs(msgspec.Struct, kw_only=True):
     open_holds: bool = False
     repaid: bool = False
     growths: set[str] = msgspec.field(default_factory=set)
+    key_usages: dict[str, datetime] = msgspec.field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return (
             bool(self.window or self.packs or self.holds or self.keys or self.hold_keys or self.open_holds or self.repaid)
             or self.closed_since is not None
-            or bool(self.growths)
+            or bool(self.growths or self.key_usages)
         )
 
     def merge(self, other: Needs) -> None:
@@ -86,6 +89,7 @@ class Needs(msgspec.Struct, kw_only=True):
         self.open_holds |= other.open_holds
         self.repaid |= other.repaid
         self.growths |= other.growths
+        self.key_usages |= other.key_usages
 
 
 class Book(msgspec.Struct, kw_only=True):
@@ -107,6 +111,7 @@ class Book(msgspec.Struct, kw_only=True):
     open_holds: bool = False
     repaid: bool = False
     growths: dict[str, list[Growth]] = msgspec.field(default_factory=dict)
+    key_usages: dict[str, KeyUsage] = msgspec.field(default_factory=dict)
     passing: set[str] = msgspec.field(default_factory=set)
 
     def put_pack(self, pack: Pack) -> None:
@@ -156,8 +161,8 @@ class Book(msgspec.Struct, kw_only=True):
         """Return every loaded pack."""
         return [pack for pack in self.packs.values() if pack is not None]
 
-    def forget(self, *, most_holds: int = 4096, most_packs: int = 64) -> None:
-        """Drop what only the commands just decided needed: all but the window and the open holds, each up to a limit.
+    def forget(self, *, most_holds: int = 4096, most_packs: int = 64, most_keys: int = 4096) -> None:
+        """Drop what only the commands just decided needed: all but the window, the open holds and the keys, each up to a limit.
 
         A window grown past `most_packs` keeps its first quarter of that, so that what a pack costs does not depend on how many
         there are.
@@ -173,6 +178,8 @@ class Book(msgspec.Struct, kw_only=True):
             self.hold_keys = {}
         if self.growths:
             self.growths = {}
+        if len(self.key_usages) > most_keys:
+            self.key_usages = {}
         self.closed_since = None
         self.repaid = False
         if self.open_holds or len(self.holds) > most_holds:
@@ -198,6 +205,7 @@ class Decision(msgspec.Struct, kw_only=True):
     events: Sequence[Event] = ()
     acts: Sequence[Act] = ()
     growths: Sequence[Growth] = ()
+    key_usages: dict[str, KeyUsage] = msgspec.field(default_factory=dict)
 
     def apply(self, book: Book) -> None:
         """Carry the decision into the working copy, so that the next command is decided on it."""
@@ -210,6 +218,8 @@ class Decision(msgspec.Struct, kw_only=True):
             book.put_hold(hold)
         for growth in self.growths:
             book.put_growth(growth)
+        if self.key_usages:
+            book.key_usages |= self.key_usages
         if book.requests:
             for entry in self.entries:
                 if entry.ref_seq is not None:

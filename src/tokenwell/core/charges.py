@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from tokenwell.core import burndown, receipts
+from tokenwell.core import burndown, limiting, receipts
 from tokenwell.core.account import Book, Decision, Needs
 from tokenwell.core.amounts import MAX_TOKENS
 from tokenwell.core.commands import Debit, OpenHold, Release, Settle
@@ -24,6 +24,11 @@ def debit(book: Book, command: Debit, now: datetime) -> Decision | TokenwellErro
         refusal = refusal_of(account.balance_tokens, account.held_tokens, book.thresholds, amount)
         if refusal is not None:
             return refusal
+    key_id = None if command.limits is None else command.charge.key_id
+    if key_id is not None and command.limits is not None:
+        limited = limiting.refusal_of(book, key_id, command.limits, amount, now)
+        if limited is not None and (isinstance(limited, Needs) or not command.already_used):
+            return limited
     plan = burndown.plan_of(book, amount)
     if isinstance(plan, Needs):
         return plan
@@ -31,6 +36,8 @@ def debit(book: Book, command: Debit, now: datetime) -> Decision | TokenwellErro
     if too_much is not None:
         return too_much
     draft = Draft(book, now)
+    if key_id is not None:
+        draft.count(key_id, requests=1, used_tokens=amount)
     flags = (ESTIMATED if command.charge.estimated else 0) | (ALREADY_USED if command.already_used else 0)
     burndown.charge(
         draft, plan, command.charge, request_id=command.request_id, key=command.key, fingerprint=command.fingerprint, flags=flags
@@ -38,12 +45,17 @@ def debit(book: Book, command: Debit, now: datetime) -> Decision | TokenwellErro
     return draft.decision(receipts.receipt_of(draft.entries))
 
 
-def open_hold(book: Book, command: OpenHold, now: datetime) -> Decision | TokenwellError:
+def open_hold(book: Book, command: OpenHold, now: datetime) -> Decision | TokenwellError | Needs:
     """Reserve tokens if the request is admitted."""
     account = book.account
     refusal = refusal_of(account.balance_tokens, account.held_tokens, book.thresholds, command.tokens)
     if refusal is not None:
         return refusal
+    key_id = None if command.limits is None else command.key_id
+    if key_id is not None and command.limits is not None:
+        limited = limiting.refusal_of(book, key_id, command.limits, command.tokens, now)
+        if limited is not None:
+            return limited
     draft = Draft(book, now)
     lapses_at = now + command.ttl
     hold = Hold(
@@ -58,8 +70,9 @@ def open_hold(book: Book, command: OpenHold, now: datetime) -> Decision | Tokenw
         lapses_at=lapses_at,
         opened_balance_tokens=draft.balance_tokens,
         opened_flags=state_flag(draft.state),
+        limited_key_id=key_id,
     )
-    draft.open(hold)
+    draft.open(hold, hold.tokens, requests=1)
     answer = receipts.held(hold)
     next_lapse_at = lapses_at if account.next_lapse_at is None else min(account.next_lapse_at, lapses_at)
     return draft.decision(answer, next_lapse_at=next_lapse_at)

@@ -8,6 +8,7 @@ import msgspec
 
 from tokenwell.core.happenings import Actor
 from tokenwell.core.health import Thresholds
+from tokenwell.core.limits import KeyLimits
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,12 +83,14 @@ class Extend(Command, frozen=True, kw_only=True):
 
 
 class OpenHold(Command, frozen=True, kw_only=True):
-    """Reserve tokens for `ttl`."""
+    """Reserve tokens for `ttl`. Where there are `limits`, the request counts for the key."""
 
     hold_id: str
     request_id: str
     tokens: int
     ttl: timedelta
+    key_id: str | None = None
+    limits: KeyLimits | None = None
 
 
 class ExtendHold(Command, frozen=True, kw_only=True):
@@ -97,6 +100,7 @@ class ExtendHold(Command, frozen=True, kw_only=True):
     hold_id: str
     more_tokens: int
     ttl: timedelta | None = None
+    limits: KeyLimits | None = None
 
     @property
     def subject(self) -> bytes | str:
@@ -128,11 +132,13 @@ class Release(Command, frozen=True, kw_only=True):
 
 
 class Debit(Command, frozen=True, kw_only=True):
-    """Charge a request without a hold. `already_used` charges whatever the state is, into overage if need be."""
+    """Charge a request without a hold. `already_used` charges whatever the state is, into overage if need be. Where there are
+    `limits`, it counts for the charge's key."""
 
     request_id: str
     charge: Charge
     already_used: bool = False
+    limits: KeyLimits | None = None
 
 
 class Refund(Command, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from tokenwell.core.happenings import Event, EventKind
 from tokenwell.core.health import State, Thresholds, state_of
 from tokenwell.core.holds import Hold, HoldStatus
 from tokenwell.core.journal import SIGNS, Entry, EntryKind, seal, state_flag
+from tokenwell.core.limits import KeyUsage
 from tokenwell.core.packs import Pack
 from tokenwell.errors import InvariantBroken
 
@@ -38,6 +39,7 @@ class Draft:
         self.entries: list[Entry] = []
         self.packs: dict[str, Pack] = {}
         self.holds: dict[str, Hold] = {}
+        self.key_usages: dict[str, KeyUsage] = {}
         self.told_state = account.told_state
         self.has_packs = account.pack_count > 0
         self.events: list[Event] = []
@@ -102,16 +104,27 @@ class Draft:
         self.head_hash = seal(entry, self.head_hash)
         self.entries.append(entry)
 
-    def open(self, hold: Hold) -> None:
-        """Reserve the tokens of a new hold."""
-        self.held_tokens += hold.tokens
+    def open(self, hold: Hold, held_tokens: int, *, requests: int = 0) -> None:
+        """Take an open hold that reserves so many tokens more."""
+        self.held_tokens += held_tokens
         self.holds[hold.id] = hold
+        if hold.limited_key_id is not None:
+            self.count(hold.limited_key_id, requests=requests, held_tokens=held_tokens)
 
-    def close(self, hold: Hold, status: HoldStatus, **changes: Any) -> Hold:
+    def count(self, key_id: str, *, requests: int = 0, held_tokens: int = 0, used_tokens: int = 0) -> None:
+        """Count something against the limits of a key."""
+        usage = (self.key_usages.get(key_id) or self._book.key_usages[key_id]).at(self.now)
+        self.key_usages[key_id] = usage.added(requests=requests, held_tokens=held_tokens, used_tokens=used_tokens)
+
+    def close(self, hold: Hold, status: HoldStatus, *, closed_at: datetime | None = None, **changes: Any) -> Hold:
         """Settle, release or lapse a hold; what it reserved is free again unless it had lapsed."""
-        if hold.status is HoldStatus.OPEN:
+        was_open = hold.status is HoldStatus.OPEN
+        hold = replace(hold, status=status, closed_at=closed_at or self.now, **changes)
+        if was_open:
             self.held_tokens -= hold.tokens
-        hold = replace(hold, status=status, closed_at=self.now, **changes)
+        if hold.limited_key_id is not None:
+            freed, used = hold.tokens if was_open else 0, hold.used_tokens or 0
+            self.count(hold.limited_key_id, held_tokens=-freed, used_tokens=used)
         self.holds[hold.id] = hold
         return hold
 
@@ -167,6 +180,7 @@ class Draft:
             answer=answer,
             thresholds=thresholds,
             events=self.events,
+            key_usages=self.key_usages,
         )
 
     def _next_expiry_at(self) -> datetime | None:

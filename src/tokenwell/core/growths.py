@@ -6,8 +6,8 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from tokenwell.core import receipts
-from tokenwell.core.account import Book, Decision
+from tokenwell.core import limiting, receipts
+from tokenwell.core.account import Book, Decision, Needs
 from tokenwell.core.amounts import MAX_CHARGE_TOKENS
 from tokenwell.core.commands import ExtendHold
 from tokenwell.core.draft import Draft
@@ -17,7 +17,7 @@ from tokenwell.core.journal import state_flag
 from tokenwell.errors import AmountInvalid, HoldAlreadyReleased, HoldAlreadySettled, HoldNotFound, TokenwellError
 
 
-def extend_hold(book: Book, command: ExtendHold, now: datetime) -> Decision | TokenwellError:
+def extend_hold(book: Book, command: ExtendHold, now: datetime) -> Decision | TokenwellError | Needs:
     """Let a hold reserve more, if as much would be admitted as a hold of its own.
 
     One that has lapsed reserves nothing any more: all of it is admitted anew, and it is open again. It may spend what it could
@@ -38,6 +38,10 @@ def extend_hold(book: Book, command: ExtendHold, now: datetime) -> Decision | To
     refusal = refusal_of(account.balance_tokens, account.held_tokens, book.thresholds, wanted) if wanted else None
     if refusal is not None:
         return refusal
+    if command.limits is not None and hold.limited_key_id is not None:
+        limited = limiting.refusal_of(book, hold.limited_key_id, command.limits, wanted, now, requests=0)
+        if limited is not None:
+            return limited
     return _grown(book, command, hold, tokens, wanted, now)
 
 
@@ -45,8 +49,7 @@ def _grown(book: Book, command: ExtendHold, hold: Hold, tokens: int, wanted: int
     draft = Draft(book, now)
     lapses_at = _lapses_at(command, hold, now)
     grown = replace(hold, tokens=tokens, status=HoldStatus.OPEN, lapses_at=lapses_at, closed_at=None, growths=hold.growths + 1)
-    draft.held_tokens += wanted
-    draft.holds[hold.id] = grown
+    draft.open(grown, wanted)
     growth = Growth(
         organization_id=hold.organization_id,
         hold_id=hold.id,

@@ -28,6 +28,7 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     `opened_seq` is the last journal line at the time: it tells which packs the hold may spend. `request_id` is the caller's
     key, else the hold's id. `opened_balance_tokens` and `opened_flags` keep the answer to its opening; `used_tokens`,
     `settled_fingerprint`, `balance_after_tokens` and `flags` that to its closing. `growths` counts how often it was extended.
+    `limited_key_id` is the key against whose limits it counts.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     balance_after_tokens: int = 0
     flags: int = 0
     growths: int = 0
+    limited_key_id: str | None = None
 
     def may_spend(self, pack: Pack) -> bool:
         """Return whether `pack` could be spent when this hold was opened, whatever became of it since."""

@@ -37,6 +37,7 @@ ERRORS: dict[type[TokenwellError], Told] = {
     errors.Conflict: Told(409),
     errors.BalanceRefused: Told(402),
     errors.BalanceHeld: Told(429, retry_after_seconds=1),
+    errors.LimitReached: Told(429),
     errors.StoreError: Told(503, retry=True, retry_after_seconds=2),
     errors.StoreBusy: Told(503, retry_after_seconds=1),
     errors.UpstreamError: Told(502, retry=True),
@@ -73,8 +74,9 @@ class Telling:
         """Return the status, headers and body that tell an error. Clients obey what the headers say about trying again."""
         how = how_to_tell(error)
         headers = [JSON, (b"x-should-retry", b"true" if how.retry or error.retryable else b"false")]
-        if how.retry_after_seconds is not None:
-            headers.append((b"retry-after", b"%d" % how.retry_after_seconds))
+        seconds = error.details.get("retry_after_seconds", how.retry_after_seconds)
+        if seconds is not None:
+            headers.append((b"retry-after", b"%d" % seconds))
         if how.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         return how.status, headers, self.shape(how.status, error.message, error)

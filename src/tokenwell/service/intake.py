@@ -29,6 +29,7 @@ from tokenwell.core.health import Thresholds
 from tokenwell.core.holds import LONGEST_HOLD
 from tokenwell.core.identifiers import (
     check_key,
+    check_label,
     decode_id,
     encode_id,
     fingerprint_of,
@@ -36,6 +37,7 @@ from tokenwell.core.identifiers import (
     request_keys,
 )
 from tokenwell.core.instants import to_utc
+from tokenwell.core.limits import KeyLimits
 from tokenwell.core.packs import PRIORITY_LIMIT
 from tokenwell.core.usage import Usage
 from tokenwell.errors import PackNotFound, RequestInvalid
@@ -165,8 +167,20 @@ class Intake:
             note=note,
         )
 
-    def open_hold(self, organization_id: str, amount: int | str, *, ttl: timedelta = HOLD_TTL, key: str | None = None) -> OpenHold:
-        """Reserve `amount` tokens for `ttl` (at most a day). Raises AiStopped, BalanceHeld."""
+    def open_hold(
+        self,
+        organization_id: str,
+        amount: int | str,
+        *,
+        ttl: timedelta = HOLD_TTL,
+        key: str | None = None,
+        key_id: str | None = None,
+        limits: KeyLimits | None = None,
+    ) -> OpenHold:
+        """Reserve `amount` tokens for `ttl` (at most a day). Raises AiStopped, BalanceHeld.
+
+        With `limits`, the request also counts against those of the key `key_id`, and its settling does: raises LimitReached.
+        """
         tokens = parse_amount(amount, most=MAX_CHARGE_TOKENS)
         _check_ttl(ttl)
         fresh = new_bytes()
@@ -180,16 +194,25 @@ class Intake:
             request_id=request_id,
             tokens=tokens,
             ttl=ttl,
+            key_id=None if key_id is None else check_label(key_id, field="key_id"),
+            limits=_check_limits(limits, key_id),
         )
 
     def extend_hold(
-        self, organization_id: str, hold_id: str, more_tokens: int | str, *, ttl: timedelta | None = None, key: str | None = None
+        self,
+        organization_id: str,
+        hold_id: str,
+        more_tokens: int | str,
+        *,
+        ttl: timedelta | None = None,
+        key: str | None = None,
+        limits: KeyLimits | None = None,
     ) -> ExtendHold:
         """Let a hold reserve `more_tokens`, admitted as a hold of so many; with `ttl` it lasts at least so long from now on.
 
         0 tokens with a `ttl` only prolong it. A hold that has lapsed is admitted anew as a whole, and lasts as long again as it did
         unless `ttl` says otherwise. The key is one of the hold's own. Raises AiStopped, BalanceHeld, HoldNotFound,
-        HoldAlreadySettled, HoldAlreadyReleased.
+        HoldAlreadySettled, HoldAlreadyReleased; with the `limits` of the key that the hold was opened with, LimitReached.
         """
         tokens = parse_amount(more_tokens, field="more_tokens", least=1 if ttl is None else 0, most=MAX_CHARGE_TOKENS)
         hold_bytes(hold_id)
@@ -200,6 +223,7 @@ class Intake:
             hold_id=hold_id,
             more_tokens=tokens,
             ttl=ttl,
+            limits=limits or None,
         )
 
     def settle(
@@ -262,11 +286,13 @@ class Intake:
         estimated: bool = False,
         already_used: bool = False,
         key: str | None = None,
+        limits: KeyLimits | None = None,
     ) -> Debit:
         """Charge a request: `amount` tokens, else its usage at the model's rate (one to one where none is set).
 
         Admitted like a hold, raising AiStopped or BalanceHeld, unless the tokens are `already_used`: then it is always charged,
         into overage if need be. `facts` are kept with the line and are no part of the input that a repetition must match.
+        With `limits`, it counts against those of the key `key_id`: raises LimitReached.
         """
         charge, given = charge_given(
             self._ratebook, amount, usage=usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, model=model,
@@ -281,6 +307,7 @@ class Intake:
             request_id=request_id,
             charge=charge,
             already_used=bool(already_used),
+            limits=_check_limits(limits, key_id),
         )
 
     def refund(
@@ -332,3 +359,9 @@ def _check_ttl(ttl: timedelta) -> timedelta:
     if not isinstance(ttl, timedelta) or not timedelta(0) < ttl <= LONGEST_HOLD:
         raise RequestInvalid(f"a hold lasts more than nothing and at most {LONGEST_HOLD}", field="ttl")
     return ttl
+
+
+def _check_limits(limits: KeyLimits | None, key_id: str | None) -> KeyLimits | None:
+    if limits and key_id is None:
+        raise RequestInvalid("limits are those of a key: name it", field="key_id")
+    return limits or None

@@ -35,6 +35,7 @@ def audit(engine: sqlalchemy.Engine, organization_id: str, progress: Callable[[i
         _compare_packs(connection, auditor, account)
         _compare_holds(connection, auditor, account)
         _compare_due(connection, auditor, account)
+        _compare_keys(connection, auditor)
         auditor.compare_sums("rollup", _rollups(connection, organization_id), sums)
     return auditor
 
@@ -73,6 +74,21 @@ def _compare_holds(connection: sqlalchemy.Connection, auditor: Auditor, account:
     ).one()
     auditor.compare_sums("held", {auditor.organization_id: account.held_tokens}, {auditor.organization_id: int(held)})
     auditor.compare_bound("lapse", account.next_lapse_at, None if earliest == NEVER_MICROS else from_micros(earliest))
+
+
+def _compare_keys(connection: sqlalchemy.Connection, auditor: Auditor) -> None:
+    table, hold = schema.key_usage, schema.hold
+    told = connection.execute(
+        select(table.c.key_id, table.c.held_tokens).where(
+            table.c.organization_id == auditor.organization_id, table.c.held_tokens != 0
+        )
+    ).all()
+    found = connection.execute(
+        select(hold.c.limited_key_id, func.sum(hold.c.tokens))
+        .where(hold.c.organization_id == auditor.organization_id, hold.c.status == "open", hold.c.limited_key_id.is_not(None))
+        .group_by(hold.c.limited_key_id)
+    ).all()
+    auditor.compare_sums("held by key", {row[0]: row[1] for row in told}, {row[0]: int(row[1]) for row in found})
 
 
 def _compare_due(connection: sqlalchemy.Connection, auditor: Auditor, account: Account) -> None:

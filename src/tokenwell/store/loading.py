@@ -9,9 +9,10 @@ from typing import Any
 from tokenwell.core.account import Book, Needs, RequestFacts
 from tokenwell.core.health import Thresholds
 from tokenwell.core.instants import NEVER_MICROS, from_micros, to_micros
+from tokenwell.core.limits import KeyUsage, window_of
 from tokenwell.store import statements
 from tokenwell.store.drivers import Driver, Query
-from tokenwell.store.rows import Row, account_from, entry_from, growth_from, hold_from, pack_from
+from tokenwell.store.rows import Row, account_from, entry_from, growth_from, hold_from, key_usage_from, pack_from
 
 WINDOW = 8
 """How many packs in burn-down order are loaded at first."""
@@ -51,8 +52,11 @@ def load_needs(driver: Driver, needed: list[tuple[Book, Needs]]) -> None:
         for query, fill in _plan(book, needs):
             queries.append(query)
             fills.append(fill)
-    for rows, fill in zip(driver.read(queries), fills, strict=True):
+    for rows, fill in zip(driver.read(queries) if queries else [], fills, strict=True):
         fill(rows)
+    keys = [(book, key_id, now) for book, needs in needed for key_id, now in needs.key_usages.items()]
+    if keys:
+        load_key_usages(driver, keys)
     _load_requests(driver, [(book, key) for book, needs in needed for key in needs.keys])
 
 
@@ -152,6 +156,32 @@ def _load_requests(driver: Driver, found: list[tuple[Book, bytes]]) -> None:
         facts.returned = {seq: int(tokens) for seq, tokens in returned}
 
 
+def load_key_usages(driver: Driver, needed: list[tuple[Book, str, datetime]]) -> None:
+    """Load what passed with keys; of one that had no limits before, what the rollups of the day and the month say it used."""
+    found = driver.read([(statements.KEY_USAGE, (book.account.organization_id, key_id)) for book, key_id, _ in needed])
+    queries: list[Query] = []
+    fresh: list[tuple[Book, str, datetime]] = []
+    for rows, (book, key_id, now) in zip(found, needed, strict=True):
+        if rows:
+            book.key_usages[key_id] = key_usage_from(rows[0])
+            continue
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        for since in (midnight, midnight.replace(day=1)):
+            queries.append((statements.KEY_USED, (book.account.organization_id, key_id, to_micros(since))))
+        fresh.append((book, key_id, now))
+    used = [int(rows[0][0]) for rows in driver.read(queries)] if queries else []
+    for (book, key_id, now), day_tokens, month_tokens in zip(fresh, used[::2], used[1::2], strict=True):
+        window = window_of(now)
+        book.key_usages[key_id] = KeyUsage(
+            organization_id=book.account.organization_id,
+            key_id=key_id,
+            day=window.day,
+            day_tokens=day_tokens,
+            month=window.month,
+            month_tokens=month_tokens,
+        )
+
+
 def load_due(driver: Driver, book: Book, now: datetime) -> dict[str, Any]:
     """Return what is due in a book at `now`, and when something is due next: the arguments of `decide.advance`."""
     o, micros = book.account.organization_id, to_micros(now)
@@ -163,9 +193,13 @@ def load_due(driver: Driver, book: Book, now: datetime) -> dict[str, Any]:
             (statements.NEXT_LAPSE, (o, micros)),
         ]
     )
+    holds = [hold_from(row) for row in lapsed]
+    keys = {hold.limited_key_id for hold in holds if hold.limited_key_id is not None} - book.key_usages.keys()
+    if keys:
+        load_key_usages(driver, [(book, key_id, now) for key_id in sorted(keys)])
     return {
         "expired": [pack_from(row) for row in expired],
-        "lapsed": [hold_from(row) for row in lapsed],
+        "lapsed": holds,
         "next_expiry_at": _next(expiry),
         "next_lapse_at": _next(lapse),
     }

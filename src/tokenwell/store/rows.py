@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from tokenwell.core.account import Account
 from tokenwell.core.happenings import Act, Event
 from tokenwell.core.health import State, Thresholds
 from tokenwell.core.holds import Growth, Hold, HoldStatus
 from tokenwell.core.instants import NEVER_MICROS, expiry_micros, from_micros, to_micros
 from tokenwell.core.journal import Entry, EntryKind
+from tokenwell.core.limits import KeyUsage
 from tokenwell.core.packs import Pack
 
 Row = tuple[Any, ...]
@@ -137,6 +140,7 @@ def hold_row(hold: Hold) -> Row:
         hold.balance_after_tokens,
         hold.flags,
         hold.growths,
+        hold.limited_key_id,
     )
 
 
@@ -161,7 +165,18 @@ def hold_from(row: Sequence[Any]) -> Hold:
         balance_after_tokens=row[15],
         flags=row[16],
         growths=row[17],
+        limited_key_id=row[18],
     )
+
+
+def key_usage_row(usage: KeyUsage) -> Row:
+    """Return the row of a key's usage, in the order of the table, which is that of its fields."""
+    return msgspec.structs.astuple(usage)
+
+
+def key_usage_from(row: Sequence[Any]) -> KeyUsage:
+    """Return the key's usage of a row."""
+    return KeyUsage(**dict(zip(KeyUsage.__struct_fields__, row, strict=True)))
 
 
 def growth_row(growth: Growth) -> Row:

@@ -12,6 +12,9 @@ _ADDED = {
     "rollup": ("debited_tokens", "refunded_tokens", "overage_tokens", "prompt_tokens", "completion_tokens", "requests"),
 }
 _REPLACED = {
+    "key_usage": (
+        "minute", "minute_requests", "day", "day_tokens", "month", "month_tokens", "held_tokens", "told",
+    ),
     "account": tuple(column.name for column in schema.account.columns if column.name != "organization_id"),
     "pack": (
         "remaining_tokens", "repaid_tokens", "returned_tokens", "expires_at", "revoked_at", "revoked_seq", "closed_seq", "is_open",
@@ -131,6 +134,11 @@ NEXT_EXPIRY = "SELECT MIN(expires_at) FROM pack WHERE organization_id = ? AND is
 HOLD = f"{_HOLDS} AND hold_id = ?"
 HOLD_BY_KEY = f"{_HOLDS} AND key = ?"
 GROWTHS = f"SELECT {columns_of(schema.growth)} FROM growth WHERE organization_id = ? AND hold_id = ? ORDER BY number"
+KEY_USAGE = f"SELECT {columns_of(schema.key_usage)} FROM key_usage WHERE organization_id = ? AND key_id = ?"
+KEY_USED = (
+    "SELECT COALESCE(SUM(debited_tokens + overage_tokens), 0) FROM rollup "
+    "WHERE organization_id = ? AND key_id = ? AND bucket_at >= ?"
+)
 HOLDS_OPEN = f"{_HOLDS} AND status = 'open'"
 HOLDS_DUE = f"{_HOLDS} AND status = 'open' AND lapses_at <= ?"
 NEXT_LAPSE = "SELECT MIN(lapses_at) FROM hold WHERE organization_id = ? AND status = 'open' AND lapses_at > ?"

@@ -22,6 +22,8 @@ from tokenwell.core.happenings import Act, Event
 from tokenwell.core.health import Thresholds
 from tokenwell.core.holds import Growth, Hold
 from tokenwell.core.journal import Entry
+from tokenwell.core.limits import KeyUsage
+from tokenwell.core.needs import needs_of
 from tokenwell.core.packs import Pack
 from tokenwell.core.receipts import Answer
 from tokenwell.core.replays import replay_of
@@ -30,7 +32,17 @@ from tokenwell.store import schema
 from tokenwell.store.dialects import Database, translate
 from tokenwell.store.drivers import Driver, is_conflict, open_driver
 from tokenwell.store.loading import load_books, load_due, load_needs
-from tokenwell.store.rows import account_row, act_row, entry_rows, event_row, growth_row, hold_row, pack_row, rollup_rows
+from tokenwell.store.rows import (
+    account_row,
+    act_row,
+    entry_rows,
+    event_row,
+    growth_row,
+    hold_row,
+    key_usage_row,
+    pack_row,
+    rollup_rows,
+)
 
 _ATTEMPTS = 5
 _CAREFUL_BATCHES = 16  # after somebody else got in the way, so many batches lock before they decide
@@ -191,6 +203,7 @@ class Batch:
         self._packs: dict[str, Pack] = {}
         self._holds: dict[str, Hold] = {}
         self._growths: list[Growth] = []
+        self._key_usages: dict[tuple[str, str], KeyUsage] = {}
         self._events: list[Event] = []
         self._acts: list[Act] = []
         self._written: set[str] = set()
@@ -202,7 +215,7 @@ class Batch:
         self._open_books()
         now = clock()
         self._advance(now)
-        self._prefetch(commands, check_keys=self._check_keys)
+        self._prefetch(commands, now, check_keys=self._check_keys)
         answers: list[Answer | Exception] = []
         doubtful: set[str] = set()
         for command in commands:
@@ -214,7 +227,7 @@ class Batch:
                 doubtful.add(command.organization_id)
             answers.append(answer)
         if doubtful and not self._check_keys:
-            self._replay(commands, answers)
+            self._replay(commands, answers, now)
         self._verify(doubtful - self._written)
         self._write(new_id)
         return answers
@@ -250,14 +263,16 @@ class Batch:
                 if decide.is_due(book, at):
                     self._take(book, decide.advance(book, at, **load_due(self._driver, book, at)))
 
-    def _prefetch(self, commands: Sequence[Command], *, check_keys: bool) -> None:
+    def _prefetch(self, commands: Sequence[Command], now: datetime, *, check_keys: bool) -> None:
         """Load what all commands together need, in as few rounds as it takes."""
         while True:
             needed: dict[str, tuple[Book, Needs]] = {}
             for command in commands:
                 book = self._books.get(command.organization_id)
-                needs = None if book is None else decide.needs_of(book, command, check_key=check_keys)
-                if book is not None and needs is not None:
+                if book is None:
+                    continue
+                needs = needs_of(book, command, max(now, book.account.last_at), check_key=check_keys)
+                if needs is not None:
                     needed.setdefault(command.organization_id, (book, Needs()))[1].merge(needs)
             if not needed:
                 return
@@ -281,14 +296,16 @@ class Batch:
         self._packs.update(decision.packs)
         self._holds.update(decision.holds)
         self._growths.extend(decision.growths)
+        for key_id, usage in decision.key_usages.items():
+            self._key_usages[usage.organization_id, key_id] = usage
         self._events.extend(decision.events)
         self._acts.extend(decision.acts)
         self._written.add(book.account.organization_id)
 
-    def _replay(self, commands: Sequence[Command], answers: list[Answer | Exception]) -> None:
+    def _replay(self, commands: Sequence[Command], answers: list[Answer | Exception], now: datetime) -> None:
         """Look the keys of refused commands up: a command that was done before is answered as it was then."""
         refused = [place for place, answer in enumerate(answers) if isinstance(answer, Exception)]
-        self._prefetch([commands[place] for place in refused], check_keys=True)
+        self._prefetch([commands[place] for place in refused], now, check_keys=True)
         for place in refused:
             book = self._books.get(commands[place].organization_id)
             replay = None if book is None else replay_of(book, commands[place])
@@ -315,6 +332,7 @@ class Batch:
             (schema.pack, [pack_row(pack) for pack in self._packs.values()]),
             (schema.hold, [hold_row(hold) for hold in self._holds.values()]),
             (schema.growth, [growth_row(growth) for growth in self._growths]),
+            (schema.key_usage, [key_usage_row(usage) for usage in self._key_usages.values()]),
             (schema.entry, rows),
             (schema.rollup, rollup_rows(rows)),
             (schema.event, [event_row(event, new_id("evt")) for event in self._events]),

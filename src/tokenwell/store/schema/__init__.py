@@ -21,7 +21,7 @@ from tokenwell.store.schema.answers import stored_answer
 from tokenwell.store.schema.browsing import journal_mark, ledger_block, session_summary
 from tokenwell.store.schema.columns import metadata
 from tokenwell.store.schema.happenings import act, event
-from tokenwell.store.schema.ledger import account, entry, growth, hold, organization, pack, rate, rollup
+from tokenwell.store.schema.ledger import account, entry, growth, hold, key_usage, organization, pack, rate, rollup
 from tokenwell.store.schema.topups import topup
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "job",
     "journal_mark",
     "ledger_block",
+    "key_usage",
     "membership",
     "metadata",
     "organization",

@@ -135,6 +135,7 @@ hold = Table(
     Column("balance_after_tokens", Tokens, nullable=False),
     Column("flags", SmallInteger, nullable=False),
     Column("growths", BigInteger, nullable=False, server_default="0"),
+    Column("limited_key_id", Text),
     PrimaryKeyConstraint("organization_id", "hold_id"),
     Index("ix_hold_key", "key", "organization_id", unique=True),
     Index(
@@ -144,6 +145,24 @@ hold = Table(
         sqlite_where=text("status = 'open'"),
         postgresql_where=text("status = 'open'"),
     ),
+    sqlite_with_rowid=False,
+)
+
+key_usage = Table(
+    "key_usage",
+    metadata,
+    Column("organization_id", Id, nullable=False),
+    Column("key_id", Id, nullable=False),
+    Column("minute", BigInteger, nullable=False),
+    Column("minute_requests", BigInteger, nullable=False),
+    Column("day", BigInteger, nullable=False),
+    Column("day_tokens", Tokens, nullable=False),
+    Column("month", BigInteger, nullable=False),
+    Column("month_tokens", Tokens, nullable=False),
+    Column("held_tokens", Tokens, nullable=False),
+    Column("told", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "key_id"),
+    CheckConstraint("held_tokens >= 0", name="not_negative"),
     sqlite_with_rowid=False,
 )
 
