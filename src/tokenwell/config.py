@@ -90,6 +90,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upstream_timeout_seconds: Annotated[
         int, _about("How long the provider may stay silent before a request is given up.", 1, 86_400, "seconds")
     ] = 300
+    models_file: Annotated[
+        str,
+        _about(
+            "A TOML file that names providers and the models they answer for. It goes before `upstream_url` and the keys in the "
+            "environment."
+        ),
+    ] = ""
     queue_limit: Annotated[
         int, _about("How many writes may wait in one process; more are refused as busy.", 1, 10**6, "writes")
     ] = 10_000
@@ -166,7 +173,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for name, file in _FILES.items():
             if not values.get(name) and values.get(file):
                 values[name] = _read_word(file, values[file])
-        return cls(**(values if values.get("upstream_url") else values | _provider_in(environ)))
+        is_told = values.get("upstream_url") or values.get("models_file")
+        return cls(**(values if is_told else values | _provider_in(environ)))
 
     def to_env(self) -> dict[str, str]:
         """Return the environment that `from_env` reads these settings from."""

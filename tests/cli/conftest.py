@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.shell import Shell
+from tests.house.sources import ROOT
 from tokenwell import wiring
 from tokenwell.config import Settings
 from tokenwell.core.happenings import SYSTEM
@@ -30,10 +31,21 @@ def demo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def write_models(directory: Path) -> None:
+    """Write the models file of the documentation into a directory."""
+    page = (ROOT / "docs" / "operating" / "models.md").read_text(encoding="utf-8")
+    (directory / "models.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
+    (directory / "secrets").mkdir()
+    (directory / "secrets" / "azure_key").write_text("sk-test\n")
+
+
 @pytest.fixture
 def empty_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    """A shell in an empty directory."""
+    """A shell in an empty directory, but for the models file of the documentation and the keys it names."""
     monkeypatch.chdir(tmp_path)
+    write_models(tmp_path)
+    for name in ("OPENAI_API_KEY", "OPENAI_ORGANIZATION", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"):
+        monkeypatch.setenv(name, "sk-test")
     return Shell(tmp_path, capsys)
 
 

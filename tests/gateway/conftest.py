@@ -22,7 +22,7 @@ from tokenwell.config import Settings
 from tokenwell.core.receipts import Balance
 from tokenwell.gateway.app import Gateway, create_gateway
 from tokenwell.gateway.exchange import Message, Receive, Send
-from tokenwell.gateway.upstream import HttpAnswer, HttpUpstream
+from tokenwell.gateway.upstream import HttpAnswer, HttpUpstream, Upstream
 from tokenwell.service.keys import Keys
 from tokenwell.service.meter import Meter
 from tokenwell.service.shapes import LedgerLine
@@ -146,9 +146,9 @@ def asked(text: str = "Say hello.", **fields: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def house_on(
-    database_url: str, *, settings: Settings | None = None, granted: int = GRANTED, **meter: Any
+    database_url: str, *, settings: Settings | None = None, granted: int = GRANTED, router: Upstream | None = None, **meter: Any
 ) -> AsyncIterator[House]:
-    """Yield a house on a database: the organization `acme` with one pack and one key."""
+    """Yield a house on a database: the organization `acme` with one pack and one key. `router` stands for its fake provider."""
     async with AsyncExitStack() as stack:
         opened = stack.enter_context(Meter(database_url, **meter))
         opened.create_organization("acme")
@@ -161,7 +161,7 @@ async def house_on(
         stack.push_async_callback(upstream.stop)
         settings = settings or Settings()
         provider = DrainableUpstream(upstream.url, "sk-operator", timeout_seconds=settings.upstream_timeout_seconds)
-        gateway = create_gateway(opened, keys, settings, provider)
+        gateway = create_gateway(opened, keys, settings, router or provider)
         house = House(opened, keys, upstream, gateway, keys.create("acme", name="test").secret)
         house.provider = provider
         house.address = await stack.enter_async_context(serving(house.app))

@@ -30,7 +30,7 @@ def serve(call: Call, host: str | None, port: int | None, workers: int) -> None:
     settings = call.settings(host=host, port=port)
 
     def ready(model: str) -> None:
-        ai = f"local model {model}" if model else settings.upstream_url
+        ai = f"local model {model}" if model else settings.models_file or settings.upstream_url
         call.show({"address": settings.address, "ai": ai}, f"Tokenwell answers at {settings.address}, AI by {ai}.")
 
     wiring.serve(settings, workers=workers, ready=ready)

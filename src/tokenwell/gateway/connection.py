@@ -24,12 +24,13 @@ BUFFER_BYTES = 2**18
 class Connection(asyncio.Protocol):
     """A connection. `send` a request, `begin` its answer, then `read` to its end; then, if it `is_reusable`, the next one."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, silence_seconds: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, silence_seconds: float, first_byte_seconds: float | None = None) -> None:
         self.status = 0
         self.headers: Headers = []
         self.idle_since = 0.0
         self._loop = loop
         self._silence_seconds = silence_seconds
+        self._first_byte_seconds = silence_seconds if first_byte_seconds is None else first_byte_seconds
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport
         self._waiter: asyncio.Future[None] | None = None
@@ -61,7 +62,7 @@ class Connection(asyncio.Protocol):
         self._has_begun = self._has_ended = False
         self._heard_at = self._loop.time()
         if self._timer is None:
-            self._timer = self._loop.call_later(self._silence_seconds, self._check_silence)
+            self._timer = self._loop.call_later(min(self._silence_seconds, self._first_byte_seconds), self._check_silence)
         self._transport.write(request)
 
     async def begin(self) -> None:
@@ -70,6 +71,18 @@ class Connection(asyncio.Protocol):
             if self._error is not None:
                 raise self._error
             await self._wait()
+
+    async def begin_if_alive(self) -> bool:
+        """Wait for the head like `begin`; return False if the other side closed the connection and nothing at all came."""
+        try:
+            await self.begin()
+        except UpstreamTimeout:
+            raise
+        except UpstreamError:
+            if self._head_bytes or self._is_open:
+                raise
+            return False
+        return True
 
     async def read(self) -> bytes:
         """Return the bytes that came next, empty at the end. Raises UpstreamError, UpstreamTimeout once what came is read."""
@@ -115,11 +128,12 @@ class Connection(asyncio.Protocol):
         if self._has_ended or not self._is_open:
             return
         # Whoever has been told to pause is not silent.
-        left = self._silence_seconds - (0 if self._is_paused else self._loop.time() - self._heard_at)
+        limit_seconds = self._silence_seconds if self._has_begun else self._first_byte_seconds
+        left = limit_seconds - (0 if self._is_paused else self._loop.time() - self._heard_at)
         if left <= 0:
             self._fail(UpstreamTimeout())
         else:
-            self._timer = self._loop.call_later(left, self._check_silence)
+            self._timer = self._loop.call_later(min(left, self._silence_seconds), self._check_silence)
 
     # What the event loop calls.
 

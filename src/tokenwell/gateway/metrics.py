@@ -30,3 +30,15 @@ UNSETTLED = Gauge(
     multiprocess_mode="livesum",
 )
 LOST = Counter("tokenwell_gateway_lost_charges", "Answered requests that were never charged; the log has each.", registry=REGISTRY)
+PROVIDER_REQUESTS = Counter(
+    "tokenwell_gateway_provider_requests",
+    "Requests by provider: answered, refused (429 or 5xx), failed (no answer), spared (its breaker was open).",
+    ["provider", "outcome"],
+    registry=REGISTRY,
+)
+PROVIDER_BREAKERS = Counter(
+    "tokenwell_gateway_provider_breakers",
+    "How often a provider was left alone because it kept failing.",
+    ["provider"],
+    registry=REGISTRY,
+)

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -102,10 +103,22 @@ class Upstream(Protocol):
 class HttpUpstream:
     """A provider over HTTP. Only addresses under `base_url` are asked, and redirects are not followed.
 
-    Raises RequestInvalid for an address that cannot be read.
+    `api_key` is sent as a bearer's, `fixed_headers` with every request. The provider may take `connect_seconds` to be reached,
+    `first_byte_seconds` to begin an answer and `timeout_seconds` between pieces of it. Raises RequestInvalid for an address that
+    cannot be read.
     """
 
-    def __init__(self, base_url: str, api_key: str = "", *, timeout_seconds: float = 300) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str = "",
+        *,
+        timeout_seconds: float = 300,
+        first_byte_seconds: float | None = None,
+        connect_seconds: float | None = None,
+        connection_limit: int = CONNECTION_LIMIT,
+        fixed_headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         try:
             address = urlsplit(base_url)
             self._is_secure = address.scheme == "https"
@@ -115,11 +128,14 @@ class HttpUpstream:
             raise RequestInvalid("the AI provider's address cannot be read", field="upstream_url") from None
         self._base = address.path.rstrip("/")
         self._silence_seconds = timeout_seconds
+        self._first_byte_seconds = timeout_seconds if first_byte_seconds is None else first_byte_seconds
+        self._connect_seconds = connect_seconds
         self._fixed = f"Host: {address.netloc.rpartition('@')[2]}\r\nUser-Agent: tokenwell\r\nAccept-Encoding: identity\r\n"
         if api_key:
             self._fixed += f"Authorization: Bearer {api_key}\r\n"
+        self._fixed += "".join(f"{name}: {value}\r\n" for name, value in fixed_headers.items())
         self._idle: deque[Connection] = deque()
-        self._slots = asyncio.Semaphore(CONNECTION_LIMIT)
+        self._slots = asyncio.Semaphore(connection_limit)
         self._trust: ssl.SSLContext | None = None
 
     async def open(self) -> None:
@@ -139,17 +155,27 @@ class HttpUpstream:
         body: bytes | None = None,
         headers: Mapping[bytes, bytes] | None = None,
         model: str | None = None,
+        extra: bytes = b"",
     ) -> HttpAnswer:
-        """Send a request; returns as the answer begins."""
+        """Send a request, with `extra` lines of head; returns as the answer begins.
+
+        A connection that was kept may have been closed by the other side just now: then the request is sent once more on a new one.
+        """
         if self._slots.locked():
             await self._queue()
         else:
             await self._slots.acquire()
-        connection: Connection | None = None
+        request = self._request(method, path, body, headers or {}, extra)
+        connection = self._take_idle()
         try:
-            connection = self._take_idle() or await self._connect()
-            connection.send(self._request(method, path, body, headers or {}))
-            await connection.begin()
+            if connection is not None:
+                connection.send(request)
+                if not await connection.begin_if_alive():
+                    connection = None
+            if connection is None:
+                connection = await self._connect()
+                connection.send(request)
+                await connection.begin()
         except BaseException:
             self._slots.release()
             if connection is not None:
@@ -184,7 +210,7 @@ class HttpUpstream:
 
     async def _queue(self) -> None:
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(self._connect_seconds or CONNECT_SECONDS):
                 await self._slots.acquire()
         except TimeoutError:
             raise UpstreamTimeout("every connection to the AI provider is in use") from None
@@ -193,9 +219,12 @@ class HttpUpstream:
         await self.open()
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(self._connect_seconds or CONNECT_SECONDS):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(loop, silence_seconds=self._silence_seconds), self._host, self._port, ssl=self._trust
+                    lambda: Connection(loop, silence_seconds=self._silence_seconds, first_byte_seconds=self._first_byte_seconds),
+                    self._host,
+                    self._port,
+                    ssl=self._trust,
                 )
         except TimeoutError:
             raise UpstreamTimeout("the AI provider cannot be reached in time") from None
@@ -203,8 +232,8 @@ class HttpUpstream:
             raise UpstreamError("the AI provider cannot be reached", reason=type(error).__name__) from error
         return connection
 
-    def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[bytes, bytes]) -> bytes:
-        head = f"{method} {self._base}{path} HTTP/1.1\r\n{self._fixed}".encode()
+    def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[bytes, bytes], extra: bytes) -> bytes:
+        head = f"{method} {self._base}{path} HTTP/1.1\r\n{self._fixed}".encode() + extra
         for name in _FORWARDED:
             if name in headers:
                 head += b"%s: %s\r\n" % (name, headers[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from datetime import timedelta
 
 import msgspec
@@ -25,10 +26,12 @@ class RateBook:
     """Knows the rate in force without asking the database each time.
 
     Only the very first reader waits for the database. After that one thread at a time reads the rates again when they have grown
-    old, and whoever needs one meanwhile, or while the database is away, uses those known.
+    old, and whoever needs one meanwhile, or while the database is away, uses those known. `rated_names` says by which other name a
+    model is rated that has no rate of its own.
     """
 
     def __init__(self, engine: sqlalchemy.Engine, clock: Clock) -> None:
+        self.rated_names: Mapping[str, str] = {}
         self._engine = engine
         self._clock = clock
         self._card: RateCard | None = None
@@ -56,7 +59,10 @@ class RateBook:
                 card = self._card or self._read()
         elif now - self._read_at > RATES_AGE and self._reading.acquire(blocking=False):
             threading.Thread(target=self._read_again, name="tokenwell-rates", daemon=True).start()
-        return card.rate_for(model, now) if card.rates else None
+        if not card.rates:
+            return None
+        rate = card.rate_for(model, now)
+        return rate if rate is not None or model is None else card.rate_for(self.rated_names.get(model), now)
 
     def _read(self) -> RateCard:
         read_at = self._clock()

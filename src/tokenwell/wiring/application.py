@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import structlog
@@ -13,15 +13,15 @@ import structlog
 from tokenwell.api.app import create_api
 from tokenwell.config import Settings
 from tokenwell.console.app import create_console
-from tokenwell.errors import StoreError, StoreUnavailable, TokenwellError, UpstreamError
+from tokenwell.errors import StoreError, StoreUnavailable, TokenwellError
 from tokenwell.gateway.app import create_gateway
-from tokenwell.gateway.upstream import HttpUpstream, Upstream, UpstreamAnswer
 from tokenwell.observability import METRICS_CONTENT_TYPE, render_metrics
 from tokenwell.service.jobs import Runner
 from tokenwell.service.ports import Clock, system_clock
 from tokenwell.wiring.answers import App, Message, Observed, Receive, Send, answer, not_open
 from tokenwell.wiring.jobs import Parts, open_runner
 from tokenwell.wiring.opening import authenticate_platform, open_patiently, open_suite
+from tokenwell.wiring.upstreams import open_upstream
 
 _PING_SECONDS = 5
 _GATEWAY = re.compile(r"/v1/(?:chat|completions|responses|embeddings|moderations|images|audio|messages|models|requests)(?:/|\Z)")
@@ -33,31 +33,6 @@ _log = structlog.get_logger("tokenwell.server")
 def create_app(settings: Settings, *, clock: Clock = system_clock) -> Application:
     """Return the whole of Tokenwell as one ASGI application. Its lifespan opens and closes everything."""
     return Application(settings, clock)
-
-
-class MissingUpstream:
-    """Stands where no AI provider is configured: every request fails and says so."""
-
-    async def open(self) -> None:
-        """Do nothing."""
-
-    def check(self, path: str, model: str) -> None:
-        """Accept every model."""
-
-    async def send(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: bytes | None = None,
-        headers: Mapping[bytes, bytes] | None = None,
-        model: str | None = None,
-    ) -> UpstreamAnswer:
-        """Raise UpstreamError."""
-        raise UpstreamError("no AI provider is configured: TOKENWELL_UPSTREAM_URL names one")
-
-    async def close(self) -> None:
-        """Do nothing."""
 
 
 class Application:
@@ -98,10 +73,7 @@ class Application:
         self._opened.callback(meter.close)
         suite = open_suite(meter, settings)
         self._opened.callback(suite.close)
-        provider: Upstream = MissingUpstream()
-        if settings.upstream_url:
-            timeout_seconds = settings.upstream_timeout_seconds
-            provider = HttpUpstream(settings.upstream_url, settings.upstream_api_key, timeout_seconds=timeout_seconds)
+        provider = open_upstream(settings, meter)
         gateway = create_gateway(meter, suite.keys, settings, provider)
         await gateway.startup()
         self._opened.push_async_callback(gateway.shutdown)

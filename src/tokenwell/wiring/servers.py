@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from tokenwell.config import Settings
+from tokenwell.gateway.models import load_catalogue
 from tokenwell.localmodel import LocalModel
 from tokenwell.observability import configure_logging
 from tokenwell.service.ports import system_clock
@@ -27,12 +28,14 @@ def create_worker_app() -> Application:
 def serve(settings: Settings, *, workers: int = 1, ready: Callable[[str], None] = lambda model: None) -> None:
     """Serve until SIGINT or SIGTERM. `ready` is called with the model's name once requests are taken.
 
-    With no provider configured a local model is run beside it. Raises RequestInvalid if the port is taken.
+    With no provider configured a local model is run beside it. Raises RequestInvalid if the port is taken or the models file wrong.
     """
+    if settings.models_file:
+        load_catalogue(settings.models_file)  # a mistake in it is told before anything is opened
     configure_logging(level=settings.log_level, form=settings.log_format)
     with stopped_by_signals(), bind(settings) as listener:
         open_patiently(settings, system_clock).close()
-        if settings.upstream_url:
+        if settings.upstream_url or settings.models_file:
             _serve(settings, listener, workers, lambda: ready(""))
             return
         with LocalModel() as model:
