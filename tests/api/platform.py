@@ -13,9 +13,7 @@ from tests.doubles import FrozenClock
 from tokenwell import Meter, Thresholds
 from tokenwell.api.app import create_api
 from tokenwell.config import Settings
-from tokenwell.core.happenings import Actor, ActorKind
-from tokenwell.errors import CredentialsInvalid
-from tokenwell.service.access import Principal, Scope
+from tokenwell.service.access import Scope
 from tokenwell.service.suite import Suite
 
 OWN, OTHER = "acme", "globex"
@@ -29,36 +27,22 @@ class Platform:
         self.clock = clock
         self.meter = Meter(url, thresholds=Thresholds(1_000, 100), clock=clock)
         self.suite = Suite(self.meter)
-        self._principals: dict[str, Principal] = {}
         self.secrets = {"platform": self.issue(Scope)}
         for organization_id in (OWN, OTHER):
             self.meter.create_organization(organization_id)
             self.meter.grant(organization_id, 1_000_000, key="first")
             self.secrets[organization_id] = self.suite.keys.create(organization_id, name="Bot").secret
-        self.app = create_api(self.suite, settings or Settings(), self._principal_of)
+        self.app = create_api(self.suite, settings or Settings())
 
     def close(self) -> None:
         """Close everything."""
         self.suite.close()
         self.meter.close()
 
-    def issue(self, scopes: Iterable[Scope], *organizations: str) -> str:
-        """Return the secret of a new platform key that may do this in the organizations, or in all."""
-        secret = f"tw_plat_{next(_numbers)}"
-        actor = Actor(kind=ActorKind.PLATFORM_KEY, id=secret, name="Backend")
-        granted = frozenset(scopes)
-        self._principals[secret] = (
-            Principal(actor=actor, organization_scopes=dict.fromkeys(organizations, granted))
-            if organizations
-            else Principal(actor=actor, platform_scopes=granted)
-        )
-        return secret
-
-    def _principal_of(self, secret: str, _source: str) -> Principal:
-        try:
-            return self._principals[secret]
-        except KeyError:
-            raise CredentialsInvalid from None
+    def issue(self, scopes: Iterable[Scope], organization_id: str | None = None) -> str:
+        """Return the secret of a new platform key that may do this in an organization, or in all."""
+        created = self.suite.platform_keys.create(name="Backend", scopes=list(scopes), organization_id=organization_id)
+        return created.secret
 
     @asynccontextmanager
     async def client(self, secret: str | None = None) -> AsyncIterator[httpx.AsyncClient]:

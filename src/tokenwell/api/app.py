@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -10,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 import tokenwell
@@ -21,7 +21,6 @@ from tokenwell.api.problems import answer_error, answer_problem, plain_problem
 from tokenwell.api.wire import encode
 from tokenwell.config import Settings
 from tokenwell.errors import RequestInvalid, TokenwellError
-from tokenwell.service.access import Principal
 from tokenwell.service.suite import Suite
 
 ROUTERS = (organizations.router, packs.router, charging.router, ledger.router, platform.router)
@@ -32,10 +31,10 @@ HOT: dict[str, tuple[HotOperation, ...]] = {charging.TAG: charging.HOT}
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "content_type_unsupported"}
 
 
-def create_api(suite: Suite, settings: Settings, platform_key: Callable[[str, str], Principal]) -> ASGIApp:
-    """Return the API as an ASGI app. `platform_key` gives the principal of a platform key's secret, used from an address."""
+def create_api(suite: Suite, settings: Settings) -> ASGIApp:
+    """Return the API as an ASGI app."""
     app = build(suite, settings)
-    return Gate(app, Authenticator(suite.keys, platform_key), Limiter(settings.api_requests_per_minute, suite.meter.clock))
+    return Gate(app, Authenticator(suite.keys, suite.platform_keys), Limiter(settings.api_requests_per_minute, suite.meter.clock))
 
 
 def build(suite: Suite | None, settings: Settings) -> FastAPI:
@@ -51,7 +50,11 @@ def build(suite: Suite | None, settings: Settings) -> FastAPI:
     app.state.body_limit_bytes = settings.body_limit_bytes
     for router in ROUTERS:
         app.include_router(router)
-    app.router.routes.extend(operation.route() for operations in HOT.values() for operation in operations)
+    hot = [operation.route() for operations in HOT.values() for operation in operations]
+    app.router.routes.extend(hot)
+    app.state.routes = [
+        route for route in (*hot, *(each for router in ROUTERS for each in router.routes)) if isinstance(route, Route)
+    ]
     app.add_exception_handler(TokenwellError, _tell_error)
     app.add_exception_handler(RequestValidationError, _tell_invalid)
     app.add_exception_handler(HTTPException, _tell_http)
@@ -85,11 +88,18 @@ async def _tell_invalid(_request: Request, error: Exception) -> Response:
     return answer_error(RequestInvalid(f"{field}: {first['msg'][0].lower()}{first['msg'][1:]}", field=field))
 
 
-async def _tell_http(_request: Request, error: Exception) -> Response:
+async def _tell_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = {404: "There is nothing at this address.", 405: "The address does not know this method."}.get(error.status_code)
     problem = plain_problem(error.status_code, _CODES.get(error.status_code, "request_invalid"), detail or error.detail)
-    return answer_problem(problem, dict(error.headers or {}))
+    return answer_problem(problem, {"allow": _methods_at(request)} if error.status_code == 405 else None)
+
+
+def _methods_at(request: Request) -> str:
+    """Return the methods that an address knows: more than one route may have it."""
+    routes: list[Route] = request.app.state.routes
+    known = [route.methods or set() for route in routes if route.path_regex.match(request.url.path)]
+    return ", ".join(sorted(set().union(*known) - {"HEAD"}))
 
 
 async def _tell_defect(_request: Request, _error: Exception) -> Response:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
@@ -19,7 +18,8 @@ from tokenwell.api.problems import answer_error
 from tokenwell.core.happenings import Actor, ActorKind
 from tokenwell.errors import CredentialsInvalid, RequestsLimited, TokenwellError
 from tokenwell.service.access import Principal, Scope
-from tokenwell.service.keys import GatewayKey, Keys
+from tokenwell.service.keys import GatewayKey, Keys, KeyScope
+from tokenwell.service.platform_keys import PlatformKeys
 from tokenwell.service.ports import Clock
 
 GATEWAY_PREFIX = "tw_live_"
@@ -46,11 +46,11 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class Authenticator:
-    """Finds out who calls. `platform` gives the principal of a platform key and the address it is used from."""
+    """Finds out who calls, by their key."""
 
-    def __init__(self, keys: Keys, platform: Callable[[str, str], Principal]) -> None:
+    def __init__(self, keys: Keys, platform_keys: PlatformKeys) -> None:
         self._keys = keys
-        self._platform = platform
+        self._platform_keys = platform_keys
 
     async def authenticate(self, header: bytes, source: str) -> Caller:
         """Return who sends this Authorization header. Raises CredentialsInvalid, KeyRevoked, StoreUnavailable."""
@@ -59,14 +59,19 @@ class Authenticator:
         if scheme.lower() != "bearer" or not secret:
             raise CredentialsInvalid("send a key: Authorization: Bearer tw_plat_… or tw_live_…")
         if secret.startswith(PLATFORM_PREFIX):
-            return Caller(await asyncio.to_thread(self._platform, secret, source))
+            return Caller(await asyncio.to_thread(self._platform_keys.authenticate, secret, source=source))
         if not secret.startswith(GATEWAY_PREFIX):
             raise CredentialsInvalid("this is no key of Tokenwell")
         key = self._keys.recall(secret)
         if key is None:
             key = await asyncio.to_thread(self._keys.authenticate, secret)
         actor = Actor(kind=ActorKind.GATEWAY_KEY, id=key.id, name=key.name, source=source)
-        return Caller(Principal(actor=actor, organization_scopes={key.organization_id: GATEWAY_SCOPES}), key)
+        scopes = GATEWAY_SCOPES if _may_charge(key) else GATEWAY_SCOPES - {Scope.USAGE_WRITE}
+        return Caller(Principal(actor=actor, organization_scopes={key.organization_id: scopes}), key)
+
+
+def _may_charge(key: GatewayKey) -> bool:
+    return key.scopes is None or KeyScope.GENERATE in key.scopes
 
 
 class Limiter:

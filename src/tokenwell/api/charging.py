@@ -20,12 +20,14 @@ from tokenwell.core.receipts import Receipt
 from tokenwell.core.usage import Usage
 from tokenwell.errors import TokenwellError
 from tokenwell.service.access import Scope
+from tokenwell.service.keys import KeyScope, check_use
 
 TAG = "Holds and debits"
 router = APIRouter(prefix="/v1/organizations/{organization_id}", tags=[TAG])
 
 _PREFIX = "/v1/organizations/{organization_id}"
 _HOLD_OF_THE_NEW = {"organization_id": "$request.path.organization_id", "hold_id": "$response.body#/id"}
+_AFTER_OPENING = ("extend_hold", "settle_hold", "release_hold")
 _REQUEST_OF_THE_NEW = {"organization_id": "$request.path.organization_id"}
 
 
@@ -35,6 +37,14 @@ async def open_hold(call: Call, organization_id: str, _thing: str) -> Response:
     ttl = timedelta(seconds=body.ttl_seconds)
     held = await call.suite.meter.aio.open_hold(organization_id, body.amount, ttl=ttl, key=call.key)
     return call.answer(hold_view(held), status=201, replayed=held.replayed)
+
+
+async def extend_hold(call: Call, organization_id: str, hold_id: str) -> Response:
+    """Let a hold reserve more tokens, last longer, or both. What is added is admitted as a hold of so many."""
+    body = call.read(bodies.HoldExtension)
+    ttl = None if body.ttl_seconds is None else timedelta(seconds=body.ttl_seconds)
+    held = await call.suite.meter.aio.extend_hold(organization_id, hold_id, body.more_tokens, ttl=ttl, key=call.key)
+    return call.answer(hold_view(held), replayed=held.replayed)
 
 
 async def settle_hold(call: Call, organization_id: str, hold_id: str) -> Response:
@@ -86,8 +96,10 @@ def _charge(call: Call, body: bodies.Charge) -> dict[str, Any]:
     charge = {name: getattr(body, name) for name in bodies.Charge.__struct_fields__}
     if body.usage is not None:
         charge["usage"] = Usage(**msgspec.structs.asdict(body.usage))
-    if call.caller.key is not None:
-        charge["key_id"] = call.caller.key.id
+    key = call.caller.key
+    if key is not None:
+        check_use(key, KeyScope.GENERATE, body.model)
+        charge |= {"key_id": key.id, "service_id": key.service_id or body.service_id}
     return charge
 
 
@@ -109,7 +121,9 @@ def _answer(call: Call, receipt: Receipt, *, status: int = 200) -> Response:
 def refund(call: CurrentCall, organization_id: OrganizationId) -> Response:
     """Give tokens of a charged request back to the packs they came from: all that is left of it, unless less is said."""
     body = call.read(bodies.NewRefund)
-    receipt = call.suite.meter.refund(organization_id, body.request_id, body.amount, note=body.note, key=call.key)
+    receipt = call.suite.meter.refund(
+        organization_id, body.request_id, body.amount, note=body.note, key=call.key, by=call.caller.actor
+    )
     return _answer(call, receipt, status=201)
 
 
@@ -117,7 +131,11 @@ HOT = (
     HotOperation(
         path=f"{_PREFIX}/holds", scope=Scope.USAGE_WRITE, handler=open_hold, summary="Open a hold", body=bodies.NewHold,
         answer=shapes.Hold, status=201, example={"amount": 2_000, "ttl_seconds": 120},
-        links={name: {"operationId": name, "parameters": _HOLD_OF_THE_NEW} for name in ("settle_hold", "release_hold")},
+        links={each: {"operationId": each, "parameters": _HOLD_OF_THE_NEW} for each in _AFTER_OPENING},
+    ),
+    HotOperation(
+        path=f"{_PREFIX}/holds/{{hold_id}}/extend", scope=Scope.USAGE_WRITE, handler=extend_hold, summary="Extend a hold",
+        body=bodies.HoldExtension, answer=shapes.Hold, thing="hold_id", example={"more_tokens": 500, "ttl_seconds": 120},
     ),
     HotOperation(
         path=f"{_PREFIX}/holds/{{hold_id}}/settle", scope=Scope.USAGE_WRITE, handler=settle_hold, summary="Settle a hold",

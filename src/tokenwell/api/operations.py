@@ -13,6 +13,7 @@ The name of the function is the operation's id, and the SDK's method. Who may no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Annotated, Any, TypeVar
@@ -26,7 +27,6 @@ from starlette.responses import Response
 from tokenwell.api.auth import Caller
 from tokenwell.api.wire import decode, encode
 from tokenwell.client.shapes import Page, Problem, Shape
-from tokenwell.core.identifiers import check_key
 from tokenwell.errors import RequestInvalid
 from tokenwell.service.access import Scope
 from tokenwell.service.suite import Suite
@@ -35,6 +35,8 @@ SCOPE_FIELD = "x-tokenwell-scope"
 """Where an operation of the OpenAPI document says which scope it needs."""
 
 KEY_HEADER = "Idempotency-Key"
+_KEY_PATTERN = "^[!-~]{1,200}$"
+_KEY = re.compile(_KEY_PATTERN)
 PROBLEMS = {
     400: "What was sent cannot be used; `details.field` names it.",
     401: "No key, or one that is not valid.",
@@ -44,6 +46,7 @@ PROBLEMS = {
     429: "Too many requests, or the tokens are held by requests in progress. `Retry-After` says when to try again.",
     503: "The database cannot take it now. Try again, with the same idempotency key.",
 }
+_WITH_BODY = {413: "The body is too large.", 415: "The body is not said to be JSON."}
 _STOPPED = {402: "AI is stopped: the balance is below the minimum reserve."}
 
 B = TypeVar("B")
@@ -68,11 +71,9 @@ class Call:
         key = self._headers.get(KEY_HEADER.lower())
         if not key:
             raise RequestInvalid(f"a write needs the header {KEY_HEADER}", field=KEY_HEADER)
-        try:
-            key = key.encode("latin-1").decode()
-        except UnicodeDecodeError:
-            raise RequestInvalid(f"{KEY_HEADER} is not UTF-8", field=KEY_HEADER) from None
-        return check_key(key, field=KEY_HEADER)
+        if not _KEY.fullmatch(key):
+            raise RequestInvalid(f"{KEY_HEADER} must be 1 to 200 letters, digits and signs of ASCII", field=KEY_HEADER)
+        return key
 
     def read(self, kind: type[B]) -> B:
         """Return the body. Raises RequestInvalid that names the field."""
@@ -145,7 +146,7 @@ def writes(
                 "in": "header",
                 "required": True,
                 "description": "Names this write. The same key with the same input gives the first answer again.",
-                "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
+                "schema": {"type": "string", "pattern": _KEY_PATTERN},
                 "example": "order-7f3a",
             }
         ]
@@ -176,14 +177,14 @@ def _declared(
         "summary": summary,
         "status_code": status,
         "response_class": Response,
-        "responses": described(answer, status=status, charges=charges, links=links),
+        "responses": described(answer, status=status, has_body=body is not None, charges=charges, links=links),
         "openapi_extra": {SCOPE_FIELD: scope.value, "security": [{"key": []}], **more},
         "dependencies": [Depends(_Allowed(scope, anywhere=anywhere)), Depends(_entered(has_body=body is not None))],
     }
 
 
 def described(
-    answer: Any, *, status: int, charges: bool = False, links: Mapping[str, Any] | None = None
+    answer: Any, *, status: int, has_body: bool = False, charges: bool = False, links: Mapping[str, Any] | None = None
 ) -> dict[int | str, dict[str, Any]]:
     """Return the answers of an operation as the OpenAPI document describes them."""
     told: dict[int | str, dict[str, Any]] = {
@@ -195,7 +196,8 @@ def described(
     }
     if links:
         told[status]["links"] = dict(links)
-    for code, text in sorted((PROBLEMS | (_STOPPED if charges else {})).items()):
+    problems = PROBLEMS | (_STOPPED if charges else {}) | (_WITH_BODY if has_body else {})
+    for code, text in sorted(problems.items()):
         told[code] = {"description": text, "content": {"application/problem+json": {"schema": reference_to(Problem)}}}
     return told
 

@@ -39,7 +39,7 @@ def create_organization(call: CurrentCall) -> Response:
     """Create an organization. Creating it again with the same name changes nothing."""
     body = call.read(bodies.NewOrganization)
     _ = call.key
-    organization = call.suite.meter.create_organization(body.id, name=body.name)
+    organization = call.suite.meter.create_organization(body.id, name=body.name, by=call.caller.actor)
     return call.answer(shaped(shapes.Organization, organization), status=201)
 
 
@@ -78,7 +78,8 @@ def set_thresholds(call: CurrentCall, organization_id: OrganizationId) -> Respon
     """Set an organization's own warning threshold and minimum reserve."""
     body = call.read(bodies.NewThresholds)
     _ = call.key
-    return _thresholds(call, call.suite.meter.set_thresholds(organization_id, warning=body.warning, reserve=body.reserve))
+    told = call.suite.meter.set_thresholds(organization_id, warning=body.warning, reserve=body.reserve, by=call.caller.actor)
+    return _thresholds(call, told)
 
 
 @router.delete(
@@ -88,7 +89,7 @@ def set_thresholds(call: CurrentCall, organization_id: OrganizationId) -> Respon
 def clear_thresholds(call: CurrentCall, organization_id: OrganizationId) -> Response:
     """Return an organization to the platform's thresholds."""
     _ = call.key
-    return _thresholds(call, call.suite.meter.clear_thresholds(organization_id))
+    return _thresholds(call, call.suite.meter.clear_thresholds(organization_id, by=call.caller.actor))
 
 
 @router.get("/{organization_id}/balance", **reads(Scope.PACKS_READ, "Read the balance", answer=shapes.Balance))

@@ -38,7 +38,13 @@ def grant_pack(call: CurrentCall, organization_id: OrganizationId) -> Response:
     """Grant a pack. Overage is repaid out of it at once."""
     body = call.read(bodies.NewPack)
     granted = call.suite.meter.grant(
-        organization_id, body.amount, expires_at=body.expires_at, priority=body.priority, note=body.note, key=call.key
+        organization_id,
+        body.amount,
+        expires_at=body.expires_at,
+        priority=body.priority,
+        note=body.note,
+        key=call.key,
+        by=call.caller.actor,
     )
     pack = pack_view(PackLine(pack=granted.pack, status=granted.pack.status(granted.at)))
     answer = shaped(shapes.PackGranted, granted, pack=pack, state=granted.state.value)
@@ -79,7 +85,9 @@ def get_pack(call: CurrentCall, organization_id: OrganizationId, pack: PackId) -
 def revoke_pack(call: CurrentCall, organization_id: OrganizationId, pack: PackId) -> Response:
     """Revoke a pack. What is left of it stops counting at once; open holds may still spend it unless they are cancelled."""
     body = call.read(bodies.Revocation)
-    revoked = call.suite.meter.revoke(organization_id, pack, cancel_holds=body.cancel_holds, note=body.note, key=call.key)
+    revoked = call.suite.meter.revoke(
+        organization_id, pack, cancel_holds=body.cancel_holds, note=body.note, key=call.key, by=call.caller.actor
+    )
     return call.answer(shaped(shapes.PackRevoked, revoked, state=revoked.state.value), replayed=revoked.replayed)
 
 
@@ -96,7 +104,9 @@ def revoke_pack(call: CurrentCall, organization_id: OrganizationId, pack: PackId
 def extend_pack(call: CurrentCall, organization_id: OrganizationId, pack: PackId) -> Response:
     """Move a pack's expiry to a later instant, or to never."""
     body = call.read(bodies.Extension)
-    extended = call.suite.meter.extend(organization_id, pack, expires_at=body.expires_at, note=body.note, key=call.key)
+    extended = call.suite.meter.extend(
+        organization_id, pack, expires_at=body.expires_at, note=body.note, key=call.key, by=call.caller.actor
+    )
     return call.answer(shaped(shapes.PackExtended, extended, state=extended.state.value), replayed=extended.replayed)
 
 

@@ -69,9 +69,9 @@ class NewHold(Body, frozen=True, kw_only=True):
 
 
 class HoldExtension(Body, frozen=True, kw_only=True):
-    """Tokens to add to a hold, and how many seconds from now it lasts."""
+    """Tokens to add to a hold, and how many seconds from now on it lasts at least."""
 
-    add: Amount = 0
+    more_tokens: Amount = 0
     ttl_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] | None = None
 
 

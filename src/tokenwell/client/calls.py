@@ -124,6 +124,19 @@ class Calls:
         body = bodies.NewHold(amount=amount, ttl_seconds=ttl_seconds)
         return write("POST", at(organization_id, "holds"), shapes.Hold, key, body)
 
+    def extend_hold(
+        self,
+        organization_id: str,
+        hold_id: str,
+        more_tokens: Tokens = 0,
+        *,
+        ttl_seconds: int | None = None,
+        key: str | None = None,
+    ) -> Request[shapes.Hold]:
+        """Let a hold reserve more tokens, last longer, or both. Raises AiStopped, BalanceHeld, HoldNotFound."""
+        body = bodies.HoldExtension(more_tokens=more_tokens, ttl_seconds=ttl_seconds)
+        return write("POST", at(organization_id, "holds", hold_id, "extend"), shapes.Hold, key, body)
+
     def settle_hold(
         self, /, organization_id: str, hold_id: str, amount: Tokens | None = None, *, key: str | None = None, **usage: Any
     ) -> Request[shapes.Receipt]:

@@ -20,7 +20,7 @@ from tokenwell.service.jobs import Runner
 from tokenwell.service.ports import Clock, system_clock
 from tokenwell.wiring.answers import App, Message, Observed, Receive, Send, answer, not_open
 from tokenwell.wiring.jobs import Parts, open_runner
-from tokenwell.wiring.opening import authenticate_platform, open_patiently, open_suite
+from tokenwell.wiring.opening import open_patiently, open_suite
 from tokenwell.wiring.upstreams import open_upstream
 
 _PING_SECONDS = 5
@@ -78,7 +78,7 @@ class Application:
         await gateway.startup()
         self._opened.push_async_callback(gateway.shutdown)
         self._gateway = Observed("gateway", gateway)
-        self._api = Observed("api", create_api(suite, settings, authenticate_platform(suite)))
+        self._api = Observed("api", create_api(suite, settings))
         self._console = Observed("console", create_console(suite, settings))
         self._ping = meter.aio.ping
         if settings.run_jobs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -14,8 +14,7 @@ from alembic.util import CommandError
 
 from tokenwell.config import Settings
 from tokenwell.core.health import Thresholds
-from tokenwell.errors import CredentialsInvalid, StoreError, StoreUnavailable
-from tokenwell.service.access import Principal
+from tokenwell.errors import StoreError, StoreUnavailable
 from tokenwell.service.keys import Keys
 from tokenwell.service.meter import Meter
 from tokenwell.service.people import People
@@ -86,15 +85,6 @@ def open_sealer(settings: Settings) -> Sealer:
         database = parse_database(settings.database_url)
         file = (Path(str(database.url.database)).parent if database.is_sqlite else Path("data").absolute()) / "tokenwell.key"
     return Sealer(keys_in(settings.secret_key, file))
-
-
-def authenticate_platform(suite: Suite) -> Callable[[str, str], Principal]:
-    """Return what tells whose a platform key is."""
-
-    def authenticate(_secret: str, _source: str) -> Principal:
-        raise CredentialsInvalid("the platform has no keys")
-
-    return authenticate
 
 
 def open_people(meter: Meter, settings: Settings) -> People:

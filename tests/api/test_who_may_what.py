@@ -1,0 +1,153 @@
+"""Who may do what: every operation × every kind of key × the own and another organization.
+
+The rows are the law; the operations come from the routes themselves. A new operation without a row fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+from starlette.routing import Route
+
+from tests.api.platform import OTHER, OWN, Platform
+from tests.api.requests import DOCUMENT, Operation, operations
+from tests.doubles import FrozenClock
+from tokenwell.api.app import ROUTERS, build
+from tokenwell.config import Settings
+from tokenwell.service.access import Scope
+
+# What a platform key needs, and whether an organization's gateway key may do it in its own organization.
+ROWS: dict[str, tuple[Scope, bool]] = {
+    "create_organization": (Scope.ORGANIZATIONS_WRITE, False),
+    "list_organizations": (Scope.ORGANIZATIONS_READ, True),
+    "get_organization": (Scope.ORGANIZATIONS_READ, True),
+    "set_thresholds": (Scope.ORGANIZATIONS_WRITE, False),
+    "clear_thresholds": (Scope.ORGANIZATIONS_WRITE, False),
+    "balance": (Scope.PACKS_READ, True),
+    "grant_pack": (Scope.PACKS_WRITE, False),
+    "list_packs": (Scope.PACKS_READ, True),
+    "get_pack": (Scope.PACKS_READ, True),
+    "revoke_pack": (Scope.PACKS_WRITE, False),
+    "extend_pack": (Scope.PACKS_WRITE, False),
+    "set_pack_note": (Scope.PACKS_WRITE, False),
+    "open_hold": (Scope.USAGE_WRITE, True),
+    "extend_hold": (Scope.USAGE_WRITE, True),
+    "settle_hold": (Scope.USAGE_WRITE, True),
+    "release_hold": (Scope.USAGE_WRITE, True),
+    "debit": (Scope.USAGE_WRITE, True),
+    "debit_batch": (Scope.USAGE_WRITE, True),
+    "refund": (Scope.PACKS_WRITE, False),
+    "ledger": (Scope.LEDGER_READ, True),
+    "ledger_sums": (Scope.LEDGER_READ, True),
+    "list_sessions": (Scope.LEDGER_READ, True),
+    "get_session": (Scope.LEDGER_READ, True),
+    "usage": (Scope.LEDGER_READ, True),
+    "journal": (Scope.LEDGER_READ, True),
+    "verify": (Scope.LEDGER_READ, True),
+    "list_rates": (Scope.RATES_READ, True),
+    "set_rate": (Scope.RATES_WRITE, False),
+}
+
+OPERATIONS = operations()
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """One platform for the whole table: access is decided before anything is changed."""
+    platform = Platform(f"sqlite:///{tmp_path_factory.mktemp('table') / 'table.db'}", FrozenClock())
+    yield platform
+    platform.close()
+
+
+@pytest.fixture
+async def clients(platform: Platform) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
+    """A client for every kind of caller that is the same for each operation."""
+    async with AsyncExitStack() as stack:
+        callers = {"platform": "platform", "own": OWN, "other": OTHER}
+        clients = {
+            name: await stack.enter_async_context(platform.client(platform.secrets[which])) for name, which in callers.items()
+        }
+        clients["nobody"] = await stack.enter_async_context(platform.client())
+        del clients["nobody"].headers["authorization"]
+        yield clients
+
+
+def refusal(answer: httpx.Response) -> str:
+    """Return how somebody was refused, or `let in`: what then became of the request is for other tests."""
+    code = answer.json().get("code") if answer.headers["content-type"] == "application/problem+json" else None
+    return code if code in ("credentials_invalid", "scope_missing", "organization_not_found") else "let in"
+
+
+def test_every_operation_has_a_row_and_every_route_is_an_operation() -> None:
+    assert {operation.id for operation in OPERATIONS} == set(ROWS)
+    described = {(path, method.upper()) for path, methods in DOCUMENT["paths"].items() for method in methods}
+    parts = [route for router in ROUTERS for route in router.routes]
+    parts += [route for route in build(None, Settings()).routes if isinstance(route, Route)]
+    routes = {
+        (route.path.replace(":path}", "}"), method)
+        for route in parts
+        if isinstance(route, Route)
+        for method in route.methods or ()
+        if method != "HEAD" and route.path != "/v1/openapi.json"
+    }
+    assert routes == described
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+async def test_who_may(platform: Platform, clients: dict[str, httpx.AsyncClient], operation: Operation) -> None:
+    scope, is_for_gateway_keys = ROWS[operation.id]
+    assert operation.scope == scope.value
+    assert (answer := await operation.ask(clients["nobody"], OWN)).status_code == 401, answer.text
+    assert refusal(await operation.ask(clients["platform"], OWN)) == "let in"
+    answer = await operation.ask(clients["own"], OWN)
+    assert refusal(answer) == ("let in" if is_for_gateway_keys else "scope_missing")
+    assert answer.status_code == 403 or is_for_gateway_keys
+    async with platform.client(platform.issue(set(Scope) - {scope})) as lacking:
+        answer = await operation.ask(lacking, OWN)
+        assert (answer.status_code, refusal(answer)) == (403, "scope_missing")
+    async with platform.client(platform.issue([scope], OWN)) as only_own:
+        if not operation.is_of_organization:
+            assert refusal(await operation.ask(only_own, OWN)) == ("let in" if is_for_gateway_keys else "scope_missing")
+            return
+        assert refusal(await operation.ask(only_own, OWN)) == "let in"
+        for stranger in (only_own, clients["own"]):
+            answer = await operation.ask(stranger, OTHER)
+            assert (answer.status_code, refusal(answer)) == (404, "organization_not_found")
+    answer = await operation.ask(clients["other"], OWN)
+    assert (answer.status_code, refusal(answer)) == (404, "organization_not_found")
+    assert answer.json()["details"] == (await operation.ask(clients["other"], "nowhere")).json()["details"] | {
+        "organization_id": OWN
+    }
+
+
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.is_of_organization], ids=lambda each: each.id)
+async def test_who_may_not_learns_nothing_from_a_broken_body(platform: Platform, operation: Operation) -> None:
+    """Access is decided before a body is read: what is sent makes no difference."""
+    async with platform.client(platform.secrets[OTHER]) as other:
+        headers = {"content-type": "application/json"}
+        path = operation.path.replace("{organization_id}", OWN)
+        answer = await other.request(operation.method, path, content=b"{broken", headers=headers, params={"unknown": "1"})
+        assert (answer.status_code, refusal(answer)) == (404, "organization_not_found")
+
+
+async def test_a_things_id_of_another_organization_is_not_there(platform: Platform) -> None:
+    """Knowing an id is not enough: packs, holds, requests and sessions belong to their organization."""
+    pack = platform.meter.packs(OTHER).items[0].pack.id
+    hold = platform.meter.open_hold(OTHER, 5).hold.id
+    platform.meter.debit(OTHER, 5, session="theirs", key="theirs")
+    before = platform.meter.balance(OTHER)
+    async with platform.client(platform.issue(Scope, OWN)) as own:
+        for operation in OPERATIONS:
+            named = {"pack", "hold_id", "session"} & {part.strip("{}") for part in operation.path.split("/")}
+            if named:
+                answer = await operation.ask(own, OWN, pack=pack, hold_id=hold, session="theirs")
+                assert answer.status_code == 404, (operation.id, answer.text)
+        refund = next(each for each in OPERATIONS if each.id == "refund")
+        answer = await own.post(
+            refund.path.format(organization_id=OWN), json={"request_id": "theirs"}, headers={"idempotency-key": "x"}
+        )
+        assert answer.json()["code"] == "request_not_found"
+    assert platform.meter.balance(OTHER) == before
