@@ -113,6 +113,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secret_key_file: Annotated[
         str, _about("The file that holds the secret key, where `secret_key` is empty. Empty: `tokenwell.key` beside the database.")
     ] = ""
+    alerts_allowed_hosts: Annotated[
+        str,
+        _about(
+            "Names, addresses and networks (`10.1.0.0/16`), apart by spaces, that webhooks and chats may lead to although they are "
+            "not on the public internet. They may also be spoken to over http."
+        ),
+    ] = ""
     smtp_host: Annotated[str, _about("The mail server that e-mails are sent through. Empty: no e-mail is sent.")] = ""
     smtp_port: Annotated[int, _about("The mail server's port.", 1, 65_535)] = 587
     smtp_security: Annotated[

@@ -5,7 +5,8 @@
     │ ├ AmountInvalid
     │ ├ TimestampNaive
     │ ├ ModelUnrated
-    │ └ ThresholdsInvalid
+    │ ├ ThresholdsInvalid
+    │ └ TargetRefused
     ├ AccessDenied            who asks is unknown, or may not do this
     │ ├ CredentialsInvalid
     │ ├ KeyRevoked
@@ -22,7 +23,9 @@
     │ ├ ModelNotFound
     │ ├ PersonNotFound
     │ ├ ServiceNotFound
-    │ └ KeyNotFound
+    │ ├ KeyNotFound
+    │ ├ ChannelNotFound
+    │ └ DeliveryNotFound
     ├ Conflict                the thing is no longer in the state the command needs
     │ ├ IdempotencyConflict
     │ ├ OrganizationExists
@@ -104,6 +107,12 @@ class ThresholdsInvalid(RequestInvalid):
     """The warning threshold must not be below the minimum reserve, and neither below zero."""
 
     code = "thresholds_invalid"
+
+
+class TargetRefused(RequestInvalid):
+    """The address leads to a place that must not be reached from here."""
+
+    code = "target_refused"
 
 
 class AccessDenied(TokenwellError):
@@ -209,6 +218,18 @@ class KeyNotFound(NotFound):
     """There is no such key."""
 
     code = "key_not_found"
+
+
+class ChannelNotFound(NotFound):
+    """There is no such channel."""
+
+    code = "channel_not_found"
+
+
+class DeliveryNotFound(NotFound):
+    """There is no such delivery."""
+
+    code = "delivery_not_found"
 
 
 class Conflict(TokenwellError):

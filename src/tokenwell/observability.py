@@ -48,6 +48,12 @@ JOB_LAG_SECONDS = Gauge(
     registry=REGISTRY,
     multiprocess_mode="mostrecent",
 )
+DELIVERIES = Counter(
+    "tokenwell_alert_deliveries",
+    "Attempts to deliver alerts, by outcome: delivered, refused, failed.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 
 _SECRET_FIELD = re.compile(r"password|secret|token$|authorization|cookie|api_key$|database_url", re.IGNORECASE)
 _SECRET_TEXT = re.compile(r"tw_live_\w+|(?<![\w-])sk-[\w-]{8,}|(?i:bearer)\s+\S+|(?<=://)[^\s/@]+:[^\s/@]+(?=@)")

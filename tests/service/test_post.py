@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from tests.doubles import FrozenClock
 from tokenwell import Meter
-from tokenwell.core.letters import Letter, LetterKind
-from tokenwell.service.post import LETTER_PURPOSE, Post
+from tokenwell.core.letters import LETTER_PURPOSE, Letter, LetterKind
+from tokenwell.service.post import Post
 from tokenwell.service.sealing import Sealer
 from tokenwell.store.reader import reading
 from tokenwell.store.schema import delivery

@@ -6,6 +6,9 @@ from enum import StrEnum
 
 import msgspec
 
+LETTER_PURPOSE = "letter"
+"""What letters are sealed for."""
+
 
 class LetterKind(StrEnum):
     """What a letter is about; each has its words in every language."""

@@ -11,13 +11,10 @@ import msgspec
 from sqlalchemy import Connection
 
 from tokenwell.core.happenings import PLATFORM
-from tokenwell.core.letters import Letter
+from tokenwell.core.letters import LETTER_PURPOSE, Letter
 from tokenwell.service.ports import Clock, new_id
 from tokenwell.service.sealing import Sealer
 from tokenwell.store.deliveries import POST, DeliveryKind, NewDelivery, add_delivery
-
-LETTER_PURPOSE = "letter"
-"""What letters are sealed for."""
 
 
 class Mailer(Protocol):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 from tokenwell.service.browsing import Browsing
 from tokenwell.service.directory import Directory
+from tokenwell.service.inbox import Inbox
 from tokenwell.service.indexing import Indexing
 from tokenwell.service.keys import Keys
 from tokenwell.service.meter import Meter
@@ -16,6 +18,7 @@ from tokenwell.service.post import Mailer, Post
 from tokenwell.service.proving import Proving
 from tokenwell.service.sealing import Sealer
 from tokenwell.service.services import Services
+from tokenwell.service.subscriptions import Subscriptions
 from tokenwell.service.topups import Topups
 
 
@@ -28,7 +31,13 @@ class Suite:
     """The meter and the services around it. It closes what it opened; the meter is closed by who opened that."""
 
     def __init__(
-        self, meter: Meter, *, people: People | None = None, sealer: Sealer | None = None, mailer: Mailer | None = None
+        self,
+        meter: Meter,
+        *,
+        people: People | None = None,
+        sealer: Sealer | None = None,
+        mailer: Mailer | None = None,
+        check_url: Callable[[str], str] = str,
     ) -> None:
         self.meter = meter
         self.sealer = sealer or Sealer(_passing_key)
@@ -42,6 +51,11 @@ class Suite:
         self.platform_keys = PlatformKeys(meter.engine, meter.clock)
         self.services = Services(meter, changed=self.keys.forget_service)
         self.topups = Topups(meter)
+
+        self.inbox = Inbox(meter.engine, meter.clock)
+        self.subscriptions = Subscriptions(
+            meter.engine, meter.clock, self.sealer, check_url=check_url, has_mail=self.mailer.is_ready
+        )
 
     def close(self) -> None:
         """Close what the suite opened."""

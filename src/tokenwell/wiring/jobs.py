@@ -14,13 +14,19 @@ from datetime import timedelta
 import msgspec
 import structlog
 
+from tokenwell.alerts.deliverer import Deliverer
+from tokenwell.alerts.outbox import Outbox
 from tokenwell.config import Settings
 from tokenwell.observability import configure_logging
 from tokenwell.service.jobs import Job, Runner, Turn
 from tokenwell.service.ports import Clock, system_clock
 from tokenwell.service.retention import delete_old
 from tokenwell.service.suite import Suite
+from tokenwell.wiring.alerts import open_deliverer, open_outbox
 from tokenwell.wiring.opening import open_patiently, open_suite
+
+SWEEP_LIMIT = 100
+"""In how many organizations things are closed at a time."""
 
 _log = structlog.get_logger("tokenwell.worker")
 
@@ -30,6 +36,25 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
     suite: Suite
     settings: Settings
+    outbox: Outbox
+    deliverer: Deliverer
+
+
+def _sweep(parts: Parts, turn: Turn) -> int:
+    closed = swept = 0
+    while not turn.is_over and (swept := parts.suite.meter.sweep(limit=SWEEP_LIMIT)):
+        closed += swept
+        if swept < SWEEP_LIMIT:
+            break
+    return closed
+
+
+def _dispatch(parts: Parts, turn: Turn) -> int:
+    return parts.outbox.dispatch(lambda: turn.is_over)
+
+
+async def _deliver(parts: Parts, turn: Turn) -> int:
+    return await parts.deliverer.work(turn)
 
 
 def _index(parts: Parts, turn: Turn) -> int:
@@ -45,6 +70,25 @@ def _finish_topups(parts: Parts, turn: Turn) -> int:
 
 
 JOBS: tuple[Job[Parts], ...] = (
+    Job(
+        name="sweep",
+        every=timedelta(seconds=1),
+        does="Closes what is due without any traffic: packs that expired, holds that lapsed. What that crosses is told at once.",
+        work=_sweep,
+    ),
+    Job(
+        name="events",
+        every=timedelta(seconds=1),
+        does="Turns each event into one delivery for every channel that wants it.",
+        work=_dispatch,
+    ),
+    Job(
+        name="deliveries",
+        every=timedelta(seconds=1),
+        does="Sends deliveries that are due, each channel by itself, and tries again those that failed.",
+        work=_deliver,
+        stays=True,
+    ),
     Job(
         name="session summaries",
         every=timedelta(seconds=20),
@@ -70,7 +114,8 @@ JOBS: tuple[Job[Parts], ...] = (
 
 def open_runner(suite: Suite, settings: Settings) -> Runner[Parts]:
     """Return what runs every job on the suite's database."""
-    return Runner(suite.meter.engine, suite.meter.clock, Parts(suite=suite, settings=settings), JOBS)
+    parts = Parts(suite=suite, settings=settings, outbox=open_outbox(suite, settings), deliverer=open_deliverer(suite, settings))
+    return Runner(suite.meter.engine, suite.meter.clock, parts, JOBS)
 
 
 def work(settings: Settings, *, ready: Callable[[], None] = lambda: None, clock: Clock = system_clock) -> None:

@@ -12,6 +12,7 @@ import sqlalchemy
 import structlog
 from alembic.util import CommandError
 
+from tokenwell.alerts.addresses import Guard
 from tokenwell.config import Settings
 from tokenwell.core.health import Thresholds
 from tokenwell.errors import StoreError, StoreUnavailable
@@ -74,7 +75,12 @@ def open_suite(meter: Meter, settings: Settings) -> Suite:
     """Return every service on the meter's database. The suite is to be closed before the meter."""
     sealer = open_sealer(settings)
     mailer = Post(sealer, meter.clock, is_ready=bool(settings.smtp_host))
-    return Suite(meter, people=open_people(meter, settings), sealer=sealer, mailer=mailer)
+    return Suite(meter, people=open_people(meter, settings), sealer=sealer, mailer=mailer, check_url=open_guard(settings).check_url)
+
+
+def open_guard(settings: Settings) -> Guard:
+    """Return what decides where alerts may be sent."""
+    return Guard(settings.alerts_allowed_hosts.replace(",", " ").split())
 
 
 def open_sealer(settings: Settings) -> Sealer:

@@ -1,0 +1,223 @@
+"""Sentences: what each kind of event says, in the reader's language. E-mails, webhooks, chats and the console say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from tokenwell.alerts.words import Words
+from tokenwell.core.happenings import Event, EventKind
+from tokenwell.core.instants import parse_instant
+from tokenwell.errors import RequestInvalid
+
+
+class Sentence(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event says: a title of a few words, and a text that may be empty."""
+
+    title: str
+    text: str
+
+    @property
+    def whole(self) -> str:
+        """Title and text in one."""
+        return f"{self.title} {self.text}".strip()
+
+
+def sentence_of(event: Event, words: Words, *, stops_at: datetime | None = None) -> Sentence:
+    """Return what an event says. `stops_at` is when AI is expected to stop, where that is known."""
+    facts = _Facts(event, words)
+    title, text = _SENTENCES[event.kind](facts, words, stops_at)
+    return Sentence(title=title, text=" ".join(part for part in text if part))
+
+
+class _Facts:
+    """The detail of an event, written for a reader. What is missing is written as a dash: an alert is never held back by it."""
+
+    def __init__(self, event: Event, words: Words) -> None:
+        self.event = event
+        self._words = words
+        try:
+            self._detail: dict[str, Any] = msgspec.json.decode(event.detail, type=dict[str, Any])
+        except msgspec.DecodeError:
+            self._detail = {}
+
+    def number(self, name: str) -> int:
+        value = self._detail.get(name)
+        return value if isinstance(value, int) else 0
+
+    def tokens(self, name: str) -> str:
+        return self._words.tokens(self.number(name)) if isinstance(self._detail.get(name), int) else "–"
+
+    def text(self, name: str) -> str:
+        value = self._detail.get(name)
+        return value.strip() if isinstance(value, str) else ""
+
+    def instant(self, name: str) -> datetime | None:
+        try:
+            return parse_instant(self.text(name), field=name) if self.text(name) else None
+        except RequestInvalid:
+            return None
+
+    def when(self, name: str, to: str = "minute") -> str:
+        at = self.instant(name)
+        return "–" if at is None else self._words.when(at, to)
+
+    @property
+    def pack(self) -> str:
+        return f"PK-{self.number('pack_number')}"
+
+
+_Text = tuple[str, list[str]]
+
+
+def _running_low(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    balance = {"balance": facts.tokens("balance_tokens"), "warning": facts.tokens("warning_tokens")}
+    pause = _("At the current rate, AI replies pause around %(at)s.") % {"at": words.when(stops_at)} if stops_at else ""
+    return _("AI is running low."), [
+        _("The balance is %(balance)s tokens, below the warning threshold of %(warning)s.") % balance,
+        pause,
+        _("Ask your platform admin to top up before it runs out."),
+    ]
+
+
+def _ai_stopped(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    if facts.number("balance_tokens") == 0:
+        why = _("The balance is used up.")
+    else:
+        balance = {"balance": facts.tokens("balance_tokens"), "reserve": facts.tokens("reserve_tokens")}
+        why = _("The balance is %(balance)s tokens, below the minimum reserve of %(reserve)s.") % balance
+    since = _("AI replies have been paused since %(at)s and resume by themselves when a new pack is granted.")
+    return _("AI is stopped."), [why, since % {"at": words.when(facts.event.at)}]
+
+
+def _recovered(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    balance = _("The balance is %(balance)s tokens.") % {"balance": facts.tokens("balance_tokens")}
+    if facts.text("before") == "ai_stopped":
+        low = _("It is still below the warning threshold.") if facts.text("state") == "running_low" else ""
+        return _("AI is running again."), [balance, low]
+    return _("The balance has recovered."), [balance]
+
+
+def _granted(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    if facts.instant("expires_at") is None:
+        text = _("%(pack)s never expires.") % {"pack": facts.pack}
+    else:
+        text = _("%(pack)s expires on %(at)s.") % {"pack": facts.pack, "at": facts.when("expires_at")}
+    return _("%(tokens)s tokens granted.") % {"tokens": facts.tokens("total_tokens")}, [text]
+
+
+def _depleted(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    total = _("Its %(tokens)s tokens are fully consumed.") % {"tokens": facts.tokens("total_tokens")}
+    return _("%(pack)s is depleted.") % {"pack": facts.pack}, [total]
+
+
+def _expired(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    lost = _("%(tokens)s tokens expired unused.") % {"tokens": facts.tokens("forfeited_tokens")}
+    return _("%(pack)s has expired.") % {"pack": facts.pack}, [lost]
+
+
+def _revoked(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    lost = _("%(tokens)s tokens no longer count.") % {"tokens": facts.tokens("forfeited_tokens")}
+    return _("%(pack)s was revoked.") % {"pack": facts.pack}, [lost]
+
+
+def _extended(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    if facts.instant("expires_at") is None:
+        text = _("It never expires now.")
+    else:
+        text = _("It now expires on %(at)s.") % {"at": facts.when("expires_at")}
+    return _("%(pack)s was extended.") % {"pack": facts.pack}, [text]
+
+
+def _expiring(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    what = {"tokens": facts.tokens("forfeit_tokens"), "at": facts.when("expires_at", "date")}
+    until = {"pack": facts.pack, "at": facts.when("expires_at")}
+    return _("%(tokens)s tokens will expire unused on %(at)s.") % what, [_("%(pack)s expires on %(at)s.") % until]
+
+
+def _overage_incurred(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    text = _("%(tokens)s tokens of overage are repaid first, out of the next pack.") % {"tokens": facts.tokens("overage_tokens")}
+    return _("More was used than any pack covers."), [text]
+
+
+def _overage_repaid(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    left = _("%(tokens)s tokens of overage are left.") % {"tokens": facts.tokens("overage_tokens")}
+    repaid = _("%(tokens)s tokens of overage were repaid.") % {"tokens": facts.tokens("repaid_tokens")}
+    return repaid, [left if facts.number("overage_tokens") else ""]
+
+
+def _restricted(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    return _("AI services are restricted."), [_("They become active again by themselves when a new pack is granted.")]
+
+
+def _restored(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    return words.gettext("AI services are active again."), []
+
+
+def _key_limit(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    name = facts.text("key_name") or facts.text("name") or facts.text("key_id") or "–"
+    used = _("It has used its limit of %(tokens)s tokens.") % {"tokens": facts.tokens("limit_tokens")}
+    return _("The key %(name)s has reached its limit.") % {"name": name}, [used if facts.number("limit_tokens") else ""]
+
+
+def _unusual(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    used = {"used": facts.tokens("used_tokens"), "usual": facts.tokens("usual_tokens"), "at": words.when(facts.event.at)}
+    text = _("%(used)s tokens were used today until %(at)s; by this time it is usually about %(usual)s.")
+    return _("AI uses more than usual today."), [text % used]
+
+
+def _requested(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    by = facts.text("by")
+    title = _("Top-up requested by %(name)s.") % {"name": by} if by else _("Top-up requested.")
+    return title, [_("%(tokens)s tokens.") % {"tokens": facts.tokens("amount_tokens")}, facts.text("note")]
+
+
+def _approved(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    return _("Request approved."), [_("%(tokens)s tokens granted.") % {"tokens": facts.tokens("granted_tokens")}]
+
+
+def _declined(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    reason = facts.text("reason")
+    return (_("Request declined: %(reason)s") % {"reason": reason} if reason else _("Request declined.")), []
+
+
+_SENTENCES: dict[EventKind, Callable[[_Facts, Words, datetime | None], _Text]] = {
+    EventKind.STATE_RUNNING_LOW: _running_low,
+    EventKind.STATE_AI_STOPPED: _ai_stopped,
+    EventKind.STATE_RECOVERED: _recovered,
+    EventKind.PACK_GRANTED: _granted,
+    EventKind.PACK_DEPLETED: _depleted,
+    EventKind.PACK_EXPIRED: _expired,
+    EventKind.PACK_REVOKED: _revoked,
+    EventKind.PACK_EXTENDED: _extended,
+    EventKind.PACK_EXPIRING: _expiring,
+    EventKind.OVERAGE_INCURRED: _overage_incurred,
+    EventKind.OVERAGE_REPAID: _overage_repaid,
+    EventKind.SERVICE_RESTRICTED: _restricted,
+    EventKind.SERVICE_RESTORED: _restored,
+    EventKind.KEY_LIMIT_REACHED: _key_limit,
+    EventKind.USAGE_UNUSUAL: _unusual,
+    EventKind.TOPUP_REQUESTED: _requested,
+    EventKind.TOPUP_APPROVED: _approved,
+    EventKind.TOPUP_DECLINED: _declined,
+}

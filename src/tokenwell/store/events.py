@@ -1,0 +1,77 @@
+"""Events in tables: what happened, as people look it up. Every function works in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, and_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tokenwell.core.happenings import Event, EventKind
+from tokenwell.core.instants import from_micros, to_micros
+from tokenwell.store.schema import event, event_read
+
+
+class KnownEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event with its id, and whether the person who asks has read it."""
+
+    id: str
+    event: Event
+    is_read: bool = True
+
+
+def find_event(connection: Connection, organization_id: str, event_id: str) -> Event | None:
+    """Return an event, or None."""
+    row = connection.execute(
+        select(event.c.at, event.c.kind, event.c.detail).where(
+            event.c.organization_id == organization_id, event.c.event_id == event_id
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    return Event(organization_id=organization_id, at=from_micros(row[0]), kind=EventKind(row[1]), detail=row[2])
+
+
+def events_of(
+    connection: Connection,
+    organization_id: str,
+    *,
+    person_id: str | None = None,
+    kinds: Collection[EventKind] | None = None,
+    before: str | None = None,
+    limit: int,
+) -> list[KnownEvent]:
+    """Return an organization's events, newest first, before the id `before` if it is given. Without a person all count as read."""
+    mark = and_(
+        event_read.c.organization_id == organization_id,
+        event_read.c.event_id == event.c.event_id,
+        event_read.c.person_id == (person_id or ""),
+    )
+    found = (
+        select(event.c.event_id, event.c.at, event.c.kind, event.c.detail, event_read.c.at)
+        .select_from(event.outerjoin(event_read, mark))
+        .where(event.c.organization_id == organization_id)
+    )
+    if kinds is not None:
+        found = found.where(event.c.kind.in_([kind.value for kind in kinds]))
+    if before is not None:
+        found = found.where(event.c.event_id < before)
+    rows = connection.execute(found.order_by(event.c.event_id.desc()).limit(limit))
+    return [
+        KnownEvent(
+            id=row[0],
+            event=Event(organization_id=organization_id, at=from_micros(row[1]), kind=EventKind(row[2]), detail=row[3]),
+            is_read=person_id is None or row[4] is not None,
+        )
+        for row in rows
+    ]
+
+
+def mark_read(connection: Connection, organization_id: str, person_id: str, event_ids: Collection[str], at: datetime) -> int:
+    """Note that a person has read events; return of how many that was news."""
+    table_insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = table_insert(event_read).on_conflict_do_nothing().returning(event_read.c.event_id)
+    values = {"organization_id": organization_id, "person_id": person_id, "at": to_micros(at)}
+    return sum(connection.execute(statement, {"event_id": each, **values}).first() is not None for each in event_ids)
