@@ -27,6 +27,7 @@ UNUSABLE = {
     "TOKENWELL_UPSTREAM_TIMEOUT_SECONDS": ["0"],
     "TOKENWELL_QUEUE_LIMIT": ["0"],
     "TOKENWELL_BATCH_LIMIT": ["0"],
+    "TOKENWELL_API_REQUESTS_PER_MINUTE": ["-1", "many"],
     "TOKENWELL_RUN_JOBS": ["perhaps"],
     "TOKENWELL_SECRET_KEY": ["short", "a" * 31, f"{'a' * 32} short"],
     "TOKENWELL_SMTP_PORT": ["0"],
