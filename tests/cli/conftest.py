@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,13 @@ from tokenwell.core.happenings import SYSTEM
 
 @pytest.fixture(scope="session")
 def demo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's database, made once, with an open request for tokens."""
+    """The demo's database, made once, with an open request for tokens and a recurring grant."""
     file = tmp_path_factory.mktemp("demo") / "tokenwell.db"
     settings = Settings(database_url=f"sqlite:///{file}")
     wiring.prepare_demo(settings)
     with wiring.open_services(settings) as suite:
         suite.topups.ask("acme", "5M", note="Black Friday", by=SYSTEM)
+        suite.schedules.create("acme", "1M", unit="month", first_day=date(2099, 1, 31), by=SYSTEM)
     # What is copied is the file alone, so nothing of it may be left in its write-ahead log.
     with closing(sqlite3.connect(file)) as connection:
         busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -67,9 +67,10 @@ def test_every_command_takes_json_and_database(path: tuple[str, ...]) -> None:
 def test_examples_run(path: tuple[str, ...], shell: Shell) -> None:
     (key,) = shell("key", "list", "acme", "--json").answer["items"]
     platform_key = shell("platform-key", "create", "--name", "Billing", "--scope", "ledger:read", "--json").answer
-    there = {"key": key["id"], "pkey": platform_key["id"], "svc": "support-agent"}
+    (schedule,) = shell("schedule", "list", "acme", "--json").answer["items"]
+    there = {"sch": schedule["id"], "key": key["id"], "pkey": platform_key["id"], "svc": "support-agent"}
     for example in examples_of(COMMANDS[path]):
-        words = shlex.split(re.sub(r"\b(p?key|svc)_\w{26}", lambda match: there[match[1]], example))
+        words = shlex.split(re.sub(r"\b(p?key|svc|sch)_\w{26}", lambda match: there[match[1]], example))
         if not serves(words):
             ended = shell(*words[1:])
             assert (ended.code, ended.err) == (0, ""), example

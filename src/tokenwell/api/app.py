@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 import tokenwell
-from tokenwell.api import charging, ledger, organizations, packs, platform
+from tokenwell.api import charging, ledger, organizations, packs, platform, schedules, topups
 from tokenwell.api.auth import Authenticator, Gate, Limiter
 from tokenwell.api.document import describe
 from tokenwell.api.hot import HotOperation
@@ -23,7 +23,7 @@ from tokenwell.config import Settings
 from tokenwell.errors import RequestInvalid, TokenwellError
 from tokenwell.service.suite import Suite
 
-ROUTERS = (organizations.router, packs.router, charging.router, ledger.router, platform.router)
+ROUTERS = (organizations.router, packs.router, charging.router, ledger.router, platform.router, topups.router, schedules.router)
 """The routes of every resource. A new resource adds its router here."""
 
 HOT: dict[str, tuple[HotOperation, ...]] = {charging.TAG: charging.HOT}

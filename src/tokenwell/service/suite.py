@@ -16,6 +16,7 @@ from tokenwell.service.people import People
 from tokenwell.service.platform_keys import PlatformKeys
 from tokenwell.service.post import Mailer, Post
 from tokenwell.service.proving import Proving
+from tokenwell.service.schedules import Schedules
 from tokenwell.service.sealing import Sealer
 from tokenwell.service.services import Services
 from tokenwell.service.subscriptions import Subscriptions
@@ -51,6 +52,7 @@ class Suite:
         self.platform_keys = PlatformKeys(meter.engine, meter.clock)
         self.services = Services(meter, changed=self.keys.forget_service)
         self.topups = Topups(meter)
+        self.schedules = Schedules(meter)
 
         self.inbox = Inbox(meter.engine, meter.clock)
         self.subscriptions = Subscriptions(

@@ -17,17 +17,19 @@ import sqlalchemy
 from sqlalchemy import Connection
 
 from tokenwell.core.amounts import MAX_TOKENS, parse_amount
-from tokenwell.core.happenings import Act, Actor, Event, EventKind
+from tokenwell.core.happenings import Actor, Event, EventKind
 from tokenwell.core.identifiers import check_label
 from tokenwell.core.instants import to_utc
 from tokenwell.core.packs import NOTE_LIMIT
 from tokenwell.core.receipts import Granted
 from tokenwell.errors import RequestInvalid, StoreError, TokenwellError, TopupClosed, TopupNotFound
+from tokenwell.service.acts import record
 from tokenwell.service.meter import Meter
 from tokenwell.service.ports import Page, new_id
 from tokenwell.service.reading import PAGE_LIMIT
 from tokenwell.store import topups as store
-from tokenwell.store.happenings import append_act, append_event
+from tokenwell.store.creations import claim, claimed
+from tokenwell.store.happenings import append_event
 from tokenwell.store.reader import reading
 from tokenwell.store.topups import WAITING, Terms, Topup, TopupStatus
 from tokenwell.store.writer import transaction
@@ -51,16 +53,20 @@ class Topups:
         self._meter = meter
         self._engine = meter.engine
 
-    def ask(self, organization_id: str, amount: int | str | None = None, *, note: str = "", by: Actor) -> Topup:
-        """Ask for tokens; None asks for what the forecast suggests. While a request is open, asking again returns that one.
+    def ask(
+        self, organization_id: str, amount: int | str | None = None, *, note: str = "", key: str | None = None, by: Actor
+    ) -> Topup:
+        """Ask for tokens; None asks for what the forecast suggests. While a request is open, asking again returns that one; the
+        same key gives its request again whatever became of it.
 
-        Raises RequestInvalid where no amount is given and there is none to suggest, OrganizationNotFound.
+        Raises RequestInvalid where no amount is given and there is none to suggest, IdempotencyConflict, OrganizationNotFound.
         """
         self._meter.organization(organization_id)
         note = _text(note, field="note")
-        waiting = self.open_one(organization_id)
-        if waiting is not None:
-            return waiting
+        given = {"amount": amount, "note": note}
+        known = self._known(organization_id, key, given) or self.open_one(organization_id)
+        if known is not None:
+            return known
         tokens = self._suggested(organization_id) if amount is None else parse_amount(amount, field="amount")
         topup = Topup(
             id=new_id("top"),
@@ -74,6 +80,8 @@ class Topups:
         try:
             with transaction(self._engine) as connection:
                 store.add_topup(connection, topup)
+                if key is not None:
+                    claim(connection, organization_id, key, topup.id, given, topup.asked_at)
                 self._tell(connection, topup, EventKind.TOPUP_REQUESTED, at=topup.asked_at, note=note, by=by.name)
                 self._note(connection, topup, "topup.ask", by=by, at=topup.asked_at, after={"amount_tokens": tokens, "note": note})
         except sqlalchemy.exc.IntegrityError:
@@ -82,6 +90,14 @@ class Topups:
                 raise
             return waiting
         return topup
+
+    def _known(self, organization_id: str, key: str | None, given: dict[str, Any]) -> Topup | None:
+        """Return the request that was made with a key, or None. Raises IdempotencyConflict."""
+        if key is None:
+            return None
+        with reading(self._engine) as connection:
+            topup_id = claimed(connection, organization_id, key, given)
+        return None if topup_id is None else self.get(organization_id, topup_id)
 
     def suggestion(self, organization_id: str) -> int | None:
         """Return how many tokens a request is prefilled with: those for 30 days; None where that cannot be told."""
@@ -238,8 +254,8 @@ class Topups:
 
     @staticmethod
     def _note(connection: Connection, topup: Topup, action: str, *, by: Actor, at: datetime, after: dict[str, Any]) -> None:
-        act = Act(organization_id=topup.organization_id, at=at, actor=by, action=action, subject=topup.id, after=_json(after))
-        append_act(connection, new_id("act"), act)
+        owner = topup.organization_id
+        record(connection, by=by, at=at, organization_id=owner, action=action, subject=topup.id, after=after)
 
 
 def _json(value: Any) -> str:

@@ -29,14 +29,22 @@ def claim(
     told = msgspec.json.encode(given, order="deterministic").decode()
     values = {"organization_id": organization_id, "key": key_bytes(key), "given": told, "subject": subject, "at": to_micros(at)}
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    claimed = insert(creation).values(values).on_conflict_do_nothing().returning(creation.c.subject)
-    if connection.execute(claimed).first() is not None:
+    claiming = insert(creation).values(values).on_conflict_do_nothing().returning(creation.c.subject)
+    if connection.execute(claiming).first() is not None:
         return None
+    return claimed(connection, organization_id, key, given)
+
+
+def claimed(connection: Connection, organization_id: str, key: str, given: Mapping[str, object]) -> str | None:
+    """Return what was created under a key, None where nothing was. Raises IdempotencyConflict for other input."""
+    told = msgspec.json.encode(given, order="deterministic").decode()
     own = (creation.c.organization_id == organization_id) & (creation.c.key == key_bytes(key))
-    first_subject, first_given = connection.execute(select(creation.c.subject, creation.c.given).where(own)).one()
-    if first_given != told:
-        raise IdempotencyConflict(field=_differing(msgspec.json.decode(first_given), msgspec.json.decode(told)))
-    return str(first_subject)
+    first = connection.execute(select(creation.c.subject, creation.c.given).where(own)).first()
+    if first is None:
+        return None
+    if first[1] != told:
+        raise IdempotencyConflict(field=_differing(msgspec.json.decode(first[1]), msgspec.json.decode(told)))
+    return str(first[0])
 
 
 def _differing(first: dict[str, object], second: dict[str, object]) -> str:

@@ -69,6 +69,10 @@ def _finish_topups(parts: Parts, turn: Turn) -> int:
     return parts.suite.topups.finish_approvals()
 
 
+def _run_schedules(parts: Parts, turn: Turn) -> int:
+    return parts.suite.schedules.run_due()
+
+
 JOBS: tuple[Job[Parts], ...] = (
     Job(
         name="sweep",
@@ -94,6 +98,12 @@ JOBS: tuple[Job[Parts], ...] = (
         every=timedelta(seconds=20),
         does="Sums up sessions and the ledger's blocks, so that lists of them are quick.",
         work=_index,
+    ),
+    Job(
+        name="schedules",
+        every=timedelta(minutes=1),
+        does="Grants the packs of recurring grants that are due. What was missed for up to 31 days is caught up.",
+        work=_run_schedules,
     ),
     Job(
         name="top-ups",

@@ -22,6 +22,7 @@ from tokenwell.store.schema.browsing import journal_mark, ledger_block, session_
 from tokenwell.store.schema.columns import metadata
 from tokenwell.store.schema.happenings import act, event
 from tokenwell.store.schema.ledger import account, entry, growth, hold, key_usage, organization, pack, rate, rollup
+from tokenwell.store.schema.schedules import schedule
 from tokenwell.store.schema.topups import topup
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "platform_key",
     "rate",
     "rollup",
+    "schedule",
     "session",
     "session_summary",
     "sign_in_failure",
