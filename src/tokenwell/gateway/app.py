@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 
 import structlog
@@ -29,6 +30,9 @@ from tokenwell.service.ports import new_id
 DIALECTS: dict[str, Dialect] = {"/v1" + dialect.path: dialect for dialect in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)}
 """What is metered, by its address."""
 
+LET_GO_SECONDS = 2.0
+"""How long a stopping gateway waits for calls that the server has broken off."""
+
 DRAIN_SECONDS = 10.0
 """How long a stopping gateway waits for charges that the database has not taken yet."""
 
@@ -45,6 +49,8 @@ class Gateway:
 
     def __init__(self, meter: Meter, keys: Keys, settings: Settings, upstream: Upstream) -> None:
         self._keys = keys
+        self._calls = 0
+        self._idle = asyncio.Event()
         self._upstream = upstream
         self._body_limit_bytes = settings.body_limit_bytes
         self._settlements = Settlements(meter)
@@ -62,7 +68,14 @@ class Gateway:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request, or follow the server's lifespan."""
         if scope["type"] == "http":
-            await self._answer(Exchange(scope, receive, send))
+            self._calls += 1
+            self._idle.clear()
+            try:
+                await self._answer(Exchange(scope, receive, send))
+            finally:
+                self._calls -= 1
+                if not self._calls:
+                    self._idle.set()
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
@@ -78,6 +91,10 @@ class Gateway:
 
     async def shutdown(self) -> None:
         """Finish the charges under way, at most DRAIN_SECONDS long, and close the connections to the provider."""
+        if self._calls:
+            # What the server has just broken off is still to hand over its charge.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), LET_GO_SECONDS)
         await self._settlements.drain(DRAIN_SECONDS)
         await self._upstream.close()
 

@@ -138,17 +138,40 @@ class Forwarding:
         while not ended and not stream.closing:
             data = await answer.read_some()
             ended = not data
+            if stream.passed_bytes + len(data) >= reservation.look_at_bytes:
+                if not await self._relay_looking(data, answer, stream):
+                    return
+                continue
             passing = stream.end() if ended else stream.feed(data)
             if passing or stream.closing:
                 if not exchange.started:
-                    await exchange.start(200, [*answer.headers, (REQUEST_ID, self._call.request_id.encode())])
+                    await self._start(answer)
                 if passing:
                     await exchange.write(passing)
-                if stream.passed_bytes >= reservation.look_at_bytes and not stream.closing and not await reservation.covers(stream):
-                    await self._cut(stream)
-                    return
         if not exchange.started:
             raise UpstreamError("the AI provider answered with an empty stream")
+
+    async def _relay_looking(self, data: bytes, answer: UpstreamAnswer, stream: Stream) -> bool:
+        """Pass bytes on up to where the hold must be looked at, and so on; return whether the stream goes on after them."""
+        reservation = self._reservation
+        ended = not data
+        while data or ended:
+            due = max(1, reservation.look_at_bytes - stream.passed_bytes)
+            passing = stream.end() if ended else stream.feed(data[:due])
+            data, ended = data[due:], False
+            if (passing or stream.closing) and not self._exchange.started:
+                await self._start(answer)
+            if passing:
+                await self._exchange.write(passing)
+            if stream.closing:
+                return True
+            if stream.passed_bytes >= reservation.look_at_bytes and not await reservation.covers(stream):
+                await self._cut(stream)
+                return False
+        return True
+
+    async def _start(self, answer: UpstreamAnswer) -> None:
+        await self._exchange.start(200, [*answer.headers, (REQUEST_ID, self._call.request_id.encode())])
 
     async def _cut(self, stream: Stream) -> None:
         """End an answer that the balance does not cover any further, as the provider itself ends one that is too long."""

@@ -23,13 +23,29 @@ LEAST_STEP_TOKENS = 64
 FIRST_LOOK_BYTES = 1_024
 """How much of a stream passes before it is first looked at how much of it is text."""
 
+_LEAST_PIECE_BYTES = 48
+"""What the shortest event of a stream takes that says something."""
+
 log = structlog.get_logger("tokenwell.gateway")
 
 
 class Reservation:
     """What a call may say on its hold: `room_tokens` of output. Used by one task; `close` it as the call ends."""
 
-    __slots__ = ("_growth", "_is_refused", "_keeping", "_meter", "_rate", "_room", "_timer", "_ttl", "call", "look_at_bytes")
+    __slots__ = (
+        "_growth",
+        "_is_refused",
+        "_keeping",
+        "_meter",
+        "_rate",
+        "_room",
+        "_seen_bytes",
+        "_seen_said",
+        "_timer",
+        "_ttl",
+        "call",
+        "look_at_bytes",
+    )
 
     def __init__(self, meter: AsyncMeter, call: Call, *, rate: Rate | None, room_tokens: int, ttl: timedelta) -> None:
         self.call = call
@@ -41,6 +57,7 @@ class Reservation:
         self._growth: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._is_refused = False
+        self._seen_bytes = self._seen_said = 0
         self._timer = asyncio.get_running_loop().call_later(ttl.total_seconds() / 2, self._prolong)
 
     def close(self) -> None:
@@ -66,10 +83,18 @@ class Reservation:
         return True
 
     def _look_again(self, passed_bytes: int, said: int) -> None:
-        """Look again half way to where the next decision is due, as far as can be foreseen by what a token took until now."""
+        """Look again half way to where the next decision is due, by what a token took since the last look.
+
+        What comes before the first words tells nothing, so there are at least two looks.
+        """
         target = self._room if self._is_refused or self._growth is not None else self._room * 3 // 4
-        bytes_a_token = passed_bytes // max(said, 1)
-        self.look_at_bytes = passed_bytes + max(1, (target - said) * bytes_a_token // 2)
+        since_bytes, since_said = passed_bytes - self._seen_bytes, said - self._seen_said
+        if self._seen_bytes and since_said > 0:
+            step = (target - said) * (since_bytes // since_said) // 2
+        else:
+            step = min(FIRST_LOOK_BYTES, (target - said) * _LEAST_PIECE_BYTES)
+        self._seen_bytes, self._seen_said = passed_bytes, said
+        self.look_at_bytes = passed_bytes + max(1, step)
 
     def _said(self, stream: Stream) -> int:
         counted = spoken_tokens(*stream.spoken())
