@@ -29,6 +29,8 @@ def test_every_error_has_a_status_and_wears_the_providers_shape(kind: type[Token
         "not_found": 404,
         "conflict": 409,
         "refused": 402,
+        "limited": 429,
+        "unreachable": 500,
         "store": 503,
         "upstream": 502,
         "error": 500,

@@ -134,7 +134,9 @@ def a_threshold_belongs_to_the_worse_state(patch: pytest.MonkeyPatch) -> None:
 
 def admission_ignores_what_is_held(patch: pytest.MonkeyPatch) -> None:
     refusal_of = health.refusal_of
-    patch.setattr(charges, "refusal_of", lambda balance, held, thresholds, estimate: refusal_of(balance, 0, thresholds, estimate))
+    patch.setattr(
+        charges, "refusal_of", lambda balance, held, thresholds, estimate, lane: refusal_of(balance, 0, thresholds, estimate)
+    )
 
 
 def settling_frees_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -208,7 +210,9 @@ def a_growth_is_not_held(patch: pytest.MonkeyPatch) -> None:
 
 def a_lapsed_hold_is_admitted_for_its_growth_alone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        growths, "refusal_of", lambda balance, held, thresholds, estimate: refusal(balance, held, thresholds, min(estimate, 4))
+        growths,
+        "refusal_of",
+        lambda balance, held, thresholds, estimate, lane: refusal(balance, held, thresholds, min(estimate, 4)),
     )
 
 

@@ -21,7 +21,7 @@ def debit(book: Book, command: Debit, now: datetime) -> Decision | TokenwellErro
     amount = command.charge.amount_tokens
     account = book.account
     if not command.already_used:
-        refusal = refusal_of(account.balance_tokens, account.held_tokens, book.thresholds, amount)
+        refusal = refusal_of(account.balance_tokens, account.held_tokens, book.thresholds, amount, command.lane)
         if refusal is not None:
             return refusal
     key_id = None if command.limits is None else command.charge.key_id
@@ -48,7 +48,7 @@ def debit(book: Book, command: Debit, now: datetime) -> Decision | TokenwellErro
 def open_hold(book: Book, command: OpenHold, now: datetime) -> Decision | TokenwellError | Needs:
     """Reserve tokens if the request is admitted."""
     account = book.account
-    refusal = refusal_of(account.balance_tokens, account.held_tokens, book.thresholds, command.tokens)
+    refusal = refusal_of(account.balance_tokens, account.held_tokens, book.thresholds, command.tokens, command.lane)
     if refusal is not None:
         return refusal
     key_id = None if command.limits is None else command.key_id

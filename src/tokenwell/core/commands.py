@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from tokenwell.core.happenings import Actor
-from tokenwell.core.health import Thresholds
+from tokenwell.core.health import Lane, Thresholds
 from tokenwell.core.limits import KeyLimits
 
 
@@ -91,6 +91,7 @@ class OpenHold(Command, frozen=True, kw_only=True):
     ttl: timedelta
     key_id: str | None = None
     limits: KeyLimits | None = None
+    lane: Lane | None = None
 
 
 class ExtendHold(Command, frozen=True, kw_only=True):
@@ -101,6 +102,7 @@ class ExtendHold(Command, frozen=True, kw_only=True):
     more_tokens: int
     ttl: timedelta | None = None
     limits: KeyLimits | None = None
+    lane: Lane | None = None
 
     @property
     def subject(self) -> bytes | str:
@@ -139,6 +141,7 @@ class Debit(Command, frozen=True, kw_only=True):
     charge: Charge
     already_used: bool = False
     limits: KeyLimits | None = None
+    lane: Lane | None = None
 
 
 class Refund(Command, frozen=True, kw_only=True):

@@ -35,7 +35,9 @@ def extend_hold(book: Book, command: ExtendHold, now: datetime) -> Decision | To
         return AmountInvalid("the hold would exceed the largest charge", field="more_tokens", most=MAX_CHARGE_TOKENS)
     wanted = command.more_tokens if hold.status is HoldStatus.OPEN else tokens
     account = book.account
-    refusal = refusal_of(account.balance_tokens, account.held_tokens, book.thresholds, wanted) if wanted else None
+    refusal = None
+    if wanted:
+        refusal = refusal_of(account.balance_tokens, account.held_tokens, book.thresholds, wanted, command.lane)
     if refusal is not None:
         return refusal
     if command.limits is not None and hold.limited_key_id is not None:

@@ -38,7 +38,17 @@ def state_of(balance_tokens: int, thresholds: Thresholds) -> State:
     return State.NORMAL
 
 
-def refusal_of(balance_tokens: int, held_tokens: int, thresholds: Thresholds, estimate_tokens: int) -> BalanceRefused | None:
+class Lane(msgspec.Struct, frozen=True):
+    """A line of its own, at or above the minimum reserve, below which the requests of a lane leave nothing available. A lane with a
+    higher line stops first. The name is told with a refusal."""
+
+    reserve_tokens: int
+    name: str | None = None
+
+
+def refusal_of(
+    balance_tokens: int, held_tokens: int, thresholds: Thresholds, estimate_tokens: int, lane: Lane | None = None
+) -> BalanceRefused | None:
     """Return why a request of `estimate_tokens` is not admitted, or None if it is."""
     available = balance_tokens - held_tokens
     if state_of(balance_tokens, thresholds) is State.AI_STOPPED:
@@ -46,5 +56,15 @@ def refusal_of(balance_tokens: int, held_tokens: int, thresholds: Thresholds, es
     if available < thresholds.reserve_tokens or estimate_tokens > available:
         return BalanceHeld(
             balance_tokens=balance_tokens, available_tokens=available, held_tokens=held_tokens, estimate_tokens=estimate_tokens
+        )
+    if lane is not None and available - estimate_tokens < lane.reserve_tokens:
+        return BalanceHeld(
+            f"what is available is kept for others than the lane {lane.name or 'of this request'}",
+            balance_tokens=balance_tokens,
+            available_tokens=available,
+            held_tokens=held_tokens,
+            estimate_tokens=estimate_tokens,
+            lane=lane.name,
+            reserve_tokens=lane.reserve_tokens,
         )
     return None

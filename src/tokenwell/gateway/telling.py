@@ -37,6 +37,7 @@ ERRORS: dict[type[TokenwellError], Told] = {
     errors.Conflict: Told(409),
     errors.BalanceRefused: Told(402),
     errors.BalanceHeld: Told(429, retry_after_seconds=1),
+    errors.RequestsLimited: Told(429),
     errors.LimitReached: Told(429),
     errors.StoreError: Told(503, retry=True, retry_after_seconds=2),
     errors.StoreBusy: Told(503, retry_after_seconds=1),

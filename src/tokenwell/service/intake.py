@@ -25,7 +25,7 @@ from tokenwell.core.commands import (
     Settle,
 )
 from tokenwell.core.happenings import Actor
-from tokenwell.core.health import Thresholds
+from tokenwell.core.health import Lane, Thresholds
 from tokenwell.core.holds import LONGEST_HOLD
 from tokenwell.core.identifiers import (
     check_key,
@@ -176,9 +176,12 @@ class Intake:
         key: str | None = None,
         key_id: str | None = None,
         limits: KeyLimits | None = None,
+        reserve_tokens: int | None = None,
+        lane: str | None = None,
     ) -> OpenHold:
         """Reserve `amount` tokens for `ttl` (at most a day). Raises AiStopped, BalanceHeld.
 
+        With `reserve_tokens`, so many must stay available: a lane of less urgent requests stops before the others do.
         With `limits`, the request also counts against those of the key `key_id`, and its settling does: raises LimitReached.
         """
         tokens = parse_amount(amount, most=MAX_CHARGE_TOKENS)
@@ -196,6 +199,7 @@ class Intake:
             ttl=ttl,
             key_id=None if key_id is None else check_label(key_id, field="key_id"),
             limits=_check_limits(limits, key_id),
+            lane=_lane(reserve_tokens, lane),
         )
 
     def extend_hold(
@@ -207,6 +211,8 @@ class Intake:
         ttl: timedelta | None = None,
         key: str | None = None,
         limits: KeyLimits | None = None,
+        reserve_tokens: int | None = None,
+        lane: str | None = None,
     ) -> ExtendHold:
         """Let a hold reserve `more_tokens`, admitted as a hold of so many; with `ttl` it lasts at least so long from now on.
 
@@ -224,6 +230,7 @@ class Intake:
             more_tokens=tokens,
             ttl=ttl,
             limits=limits or None,
+            lane=_lane(reserve_tokens, lane),
         )
 
     def settle(
@@ -287,12 +294,15 @@ class Intake:
         already_used: bool = False,
         key: str | None = None,
         limits: KeyLimits | None = None,
+        reserve_tokens: int | None = None,
+        lane: str | None = None,
     ) -> Debit:
         """Charge a request: `amount` tokens, else its usage at the model's rate (one to one where none is set).
 
         Admitted like a hold, raising AiStopped or BalanceHeld, unless the tokens are `already_used`: then it is always charged,
         into overage if need be. `facts` are kept with the line and are no part of the input that a repetition must match.
-        With `limits`, it counts against those of the key `key_id`: raises LimitReached.
+        With `limits`, it counts against those of the key `key_id`: raises LimitReached. With `reserve_tokens`, so many must stay
+        available: a lane of less urgent requests stops before the others do.
         """
         charge, given = charge_given(
             self._ratebook, amount, usage=usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, model=model,
@@ -308,6 +318,7 @@ class Intake:
             charge=charge,
             already_used=bool(already_used),
             limits=_check_limits(limits, key_id),
+            lane=_lane(reserve_tokens, lane),
         )
 
     def refund(
@@ -365,3 +376,10 @@ def _check_limits(limits: KeyLimits | None, key_id: str | None) -> KeyLimits | N
     if limits and key_id is None:
         raise RequestInvalid("limits are those of a key: name it", field="key_id")
     return limits or None
+
+
+def _lane(reserve_tokens: int | None, name: str | None) -> Lane | None:
+    if reserve_tokens is None:
+        return None
+    tokens = parse_amount(reserve_tokens, field="reserve_tokens", least=0)
+    return Lane(tokens, None if name is None else check_label(name, field="lane"))

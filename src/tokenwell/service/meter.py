@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from types import TracebackType
@@ -19,10 +19,11 @@ from tokenwell.core.happenings import Actor
 from tokenwell.core.health import Thresholds
 from tokenwell.core.identifiers import check_label, check_organization_id
 from tokenwell.core.receipts import Answer, Extended, Granted, Held, Receipt, Released, Revoked, ThresholdsSet
-from tokenwell.errors import StoreError
+from tokenwell.errors import StoreError, TokenwellError
 from tokenwell.service.batching import Batcher
 from tokenwell.service.forecasting import Forecasting
 from tokenwell.service.intake import HOLD_TTL, Intake
+from tokenwell.service.items import Items
 from tokenwell.service.ports import Clock, Organization, in_utc, new_id, system_clock
 from tokenwell.service.ratebook import RateBook
 from tokenwell.service.reading import Reading
@@ -147,6 +148,15 @@ class Meter:
         """Return what comes if use goes on as it was, as `Forecasting.forecast` does; None with less than a day of use."""
         return self.forecasting.forecast(organization_id)
 
+    def debit_many(self, organization_id: str, items: Sequence[Mapping[str, Any]]) -> list[Receipt | TokenwellError]:
+        """Charge up to 1,000 requests, each given by what `debit` takes; returns an answer or an error for each, in order.
+
+        They join the batches of all other writes, as many to a transaction as go into it. Each should have a `key`: where a
+        connection is lost, some may be charged and others not. Raises RequestInvalid, and StoreBusy where too many wait.
+        """
+        asked = Items(self.intake, organization_id, items)
+        return asked.merge(self.batcher.submit_many(asked.commands))
+
     def sweep(self, *, limit: int = 100) -> int:
         """Close what is due in up to `limit` organizations, the longest overdue first, without any traffic of theirs.
 
@@ -213,6 +223,11 @@ class AsyncMeter:
     async def create_organization(self, organization_id: str, *, name: str | None = None, by: Actor | None = None) -> Organization:
         """Create an organization, as `Meter.create_organization` does."""
         return await asyncio.to_thread(self.meter.create_organization, organization_id, name=name, by=by)
+
+    async def debit_many(self, organization_id: str, items: Sequence[Mapping[str, Any]]) -> list[Receipt | TokenwellError]:
+        """Charge many requests, as `Meter.debit_many` does."""
+        asked = Items(self.meter.intake, organization_id, items)
+        return asked.merge(await self.meter.batcher.asubmit_many(asked.commands))
 
     async def sweep(self, *, limit: int = 100) -> int:
         """Close what is due, as `Meter.sweep` does."""

@@ -11,8 +11,9 @@ import msgspec
 import psycopg
 from sqlalchemy import Table
 
+from tokenwell.errors import StoreBusy
 from tokenwell.store import schema, statements
-from tokenwell.store.dialects import Database, connect_postgres, connect_sqlite
+from tokenwell.store.dialects import Database, connect_postgres, connect_sqlite, translate
 from tokenwell.store.pipeline import Pipeline, is_in_doubt
 from tokenwell.store.rows import Row
 
@@ -94,7 +95,12 @@ class SqliteDriver:
         for table, rows in changes:
             self._insert(table, rows)
         self.committing = True
-        self._execute("COMMIT")
+        try:
+            self._execute("COMMIT")
+        except sqlite3.Error as error:
+            # A COMMIT that finds the file locked leaves the transaction as it is, to be rolled back.
+            self.committing = not isinstance(translate(error), StoreBusy)
+            raise
         self.committing = False
 
     def _insert(self, table: Table, rows: list[Row]) -> None:

@@ -40,8 +40,8 @@ class Pipeline:
     def run(self, statements: Sequence[Statement]) -> None:
         """Run prepared statements in order, and return when all have succeeded.
 
-        Raises the first error; what follows the failing statement was not run. Raises OperationalError if the connection is lost:
-        the outcome is unknown then.
+        Raises the first error; what follows the failing statement was not run. Raises CommitFailed where the last statement, the
+        COMMIT, failed, and OperationalError if the connection is lost: the outcome is unknown then.
         """
         libpq = self._libpq
         libpq.enter_pipeline_mode()
@@ -50,12 +50,14 @@ class Pipeline:
         libpq.pipeline_sync()
         self._flush()
         error: psycopg.Error | None = None
-        while True:
+        for place in range(len(statements) + 1):
             result = self._next_result()
             if result.status == pq.ExecStatus.PIPELINE_SYNC:
                 break
             if result.status in _FAILED and error is None:
                 error = _error_of(result)
+                if place == len(statements) - 1:
+                    error = CommitFailed(str(error))
         libpq.exit_pipeline_mode()
         if error is not None:
             raise error
@@ -82,6 +84,10 @@ class Pipeline:
                 raise psycopg.OperationalError("the connection was lost")
 
 
+class CommitFailed(psycopg.OperationalError):
+    """The server answered COMMIT with an error: its work may be there all the same."""
+
+
 def _error_of(result: pq.abc.PGresult) -> psycopg.Error:
     """Return the error of a failed statement; one without a code is the connection's, not the server's."""
     error = psycopg.errors.error_from_result(result)
@@ -89,8 +95,8 @@ def _error_of(result: pq.abc.PGresult) -> psycopg.Error:
 
 
 def is_in_doubt(error: psycopg.Error) -> bool:
-    """Return whether a transaction may have been committed although `error` came instead of an answer: the connection was lost,
-    or the server went away. Any other answer of the server says that it was not."""
+    """Return whether a transaction may have been committed although `error` came instead of an answer: the connection was lost, the
+    server went away, or the COMMIT itself failed. An error of a statement before it says that it was not."""
     return error.sqlstate is None or error.sqlstate[:2] in ("08", "57")
 
 

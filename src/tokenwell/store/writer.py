@@ -14,6 +14,7 @@ from typing import cast
 
 import msgspec
 import sqlalchemy
+from sqlalchemy.exc import DBAPIError
 
 from tokenwell.core import decide
 from tokenwell.core.account import Book, Decision, Needs
@@ -71,7 +72,7 @@ def transaction(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
         try:
             connection.commit()
         except Exception as error:
-            raise CommitUnknown() if translate(error) else error from error
+            raise CommitUnknown() if isinstance(error, DBAPIError) else error from error
 
 
 class Writer:
@@ -143,6 +144,9 @@ class Writer:
                 in_doubt, driver.committing = driver.committing, False
                 self._forget(driver, organization_ids)
                 meaning = translate(error)
+                if in_doubt:
+                    self.close()
+                    raise CommitUnknown from error
                 # What an uncertain book led to says nothing: only a certain attempt shows a defect.
                 if is_conflict(error) or (meaning is None and not certain):
                     continue
@@ -150,8 +154,6 @@ class Writer:
                     continue
                 if isinstance(meaning, StoreUnavailable):
                     self.close()
-                    if in_doubt:
-                        raise CommitUnknown from error
                 if meaning is None:
                     # Nobody knows what state the connection is in: the next batch starts on a new one.
                     self.close()
