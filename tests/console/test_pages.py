@@ -51,7 +51,7 @@ def test_the_balance_is_the_meters_with_what_is_held_and_available(mei: Browser,
     assert balance_on(page) == f"{balance.balance_tokens:,}" == "21,766"
     assert "of 23,000 tokens" in page.text
     assert "2 active packs" in page.text
-    assert "Held for replies in progress 500" in page.text
+    assert "500 held for replies in progress" in page.text
     assert f"Available {balance.available_tokens:,}" in page.text
     assert "in 8 days · 18,766 tokens" in page.text
     assert "Today 1,234 1 request" in page.text

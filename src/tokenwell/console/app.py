@@ -13,12 +13,12 @@ from starlette.routing import Route
 from starlette.types import ExceptionHandler
 
 from tokenwell.config import Settings
-from tokenwell.console import admin, changes, granting, ledgerpage, packpage, pages, security, signin, usagepage
+from tokenwell.console import admin, changes, granting, ledgerpage, live, operations, packpage, pages, security, signin, usagepage
 from tokenwell.console.visits import Console, Visit, console_of
 from tokenwell.errors import NotFound, RequestInvalid, StoreError
 from tokenwell.service.suite import Suite
 
-_PAGES = (pages, granting, changes, packpage, ledgerpage, usagepage, admin)
+_PAGES = (pages, granting, changes, packpage, ledgerpage, usagepage, live, admin, operations)
 """The modules of pages; each has its routes in `ROUTES`."""
 
 RETRY_SECONDS = 5
@@ -45,6 +45,7 @@ def create_console(suite: Suite, settings: Settings) -> Starlette:
     )
     app.router.redirect_slashes = False  # an address with a slash too many names nothing
     app.state.console = console
+    app.state.hub = live.Hub(suite.directory.pulses)
     return app
 
 

@@ -111,6 +111,14 @@ class Formats:
         pattern = self._patterns[day] + (self._patterns["minute"] if is_hour else "")
         return format_datetime(local, pattern, locale=self._locale)
 
+    def clock(self, at: datetime) -> str:
+        """Return the time of day: `22:04`."""
+        return f"{at.astimezone(self.zone):%H:%M}"
+
+    def day(self, at: datetime) -> str:
+        """Return a day in a picture: `22 Nov`."""
+        return format_datetime(at.astimezone(self.zone), self._patterns["date"], locale=self._locale)
+
     def full(self, at: datetime) -> Markup:
         """Return an instant in the zone on show, with its name, and in UTC: `20 Feb 2027, 23:59 Asia/Shanghai · 15:59 UTC`."""
         local, utc = at.astimezone(self.zone), at.astimezone(ZoneInfo(UTC_NAME))

@@ -56,6 +56,7 @@ def read_ledger(visit: Visit) -> dict[str, Any]:
     sieve = Sieve.of(visit.request.query_params)
     asked = _asked(visit, organization.id, sieve, formats)
     browsing = visit.console.suite.browsing
+    seq = visit.console.meter.balance(organization.id).seq
     page = browsing.ledger(organization.id, asked, cursor=sieve.cursor, limit=LINES_A_PAGE)
     return (
         frame_of(visit, organization)
@@ -65,6 +66,7 @@ def read_ledger(visit: Visit) -> dict[str, Any]:
             "lines": [line_view(line) for line in page.items],
             "sums": browsing.sums(organization.id, asked),
             "ledger_cursor": page.next_cursor,
+            "seq": seq,
             "is_first_ledger_page": sieve.cursor is None,
         }
     )

@@ -20,6 +20,11 @@ ACTIVE_LIMIT = 200
 
 ALL = "all"
 
+USAGE_RANGES = {"7d": 7, "30d": 30, "90d": 90}
+"""The ranges of the usage chart, in days of the zone on show."""
+
+USAGE_RANGE = "30d"
+
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """The address of a packs page: which packs, and from where on either list. Unless a status is chosen the page decides."""
@@ -28,6 +33,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     status: PackStatus | None = None
     packs_cursor: str | None = None
     ledger_cursor: str | None = None
+    usage_range: str | None = None
 
     @classmethod
     def of(cls, query: QueryParams) -> Asked:
@@ -37,11 +43,15 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
             status = None if chosen in (None, ALL) else PackStatus(chosen)
         except ValueError:
             raise RequestInvalid("there is no such status", field="packs") from None
+        usage_range = query.get("usage")
+        if usage_range not in (None, *USAGE_RANGES):
+            raise RequestInvalid("there is no such range", field="usage")
         return cls(
             is_status_chosen=chosen is not None,
             status=status,
             packs_cursor=query.get("packs_after"),
             ledger_cursor=query.get("before"),
+            usage_range=usage_range,
         )
 
     def link(self, **changes: str | None) -> str:
@@ -50,6 +60,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
             "packs": (self.status.value if self.status else ALL) if self.is_status_chosen else None,
             "packs_after": self.packs_cursor,
             "before": self.ledger_cursor,
+            "usage": self.usage_range,
         }
         query = {name: value for name, value in (now | changes).items() if value is not None}
         return f"?{urlencode(query)}" if query else "?"

@@ -5,20 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from tokenwell.console.filters import Sieve
 from tokenwell.console.formats import Formats
 from tokenwell.console.frame import frame_of, organization_of, path_of, reads, signed_in
 from tokenwell.console.ledger import line_view, receipt_view
-from tokenwell.console.listing import Asked, read_listing
+from tokenwell.console.ledgerpage import ledger_context
+from tokenwell.console.listing import USAGE_RANGE, USAGE_RANGES, Asked, Listing, read_listing
+from tokenwell.console.outlook import PAST_DAYS, outlook_view
 from tokenwell.console.presenters import UsageRow, balance_view, next_expiry, packs_view, usage_row
+from tokenwell.console.usagepage import DRAWN, Chart, chart_of
 from tokenwell.console.visits import Visit
+from tokenwell.core.forecast import Forecast
+from tokenwell.core.health import State, Thresholds
+from tokenwell.core.receipts import Balance
 from tokenwell.service.access import Scope
+from tokenwell.service.browsing import Dimension
 from tokenwell.service.meter import Meter
 
 LINES_A_PAGE = 50
 USAGE_DAYS = (1, 7, 30)
+RESUMING_TOKENS = 5_000_000
+"""The pack that is always among those that would resume AI."""
 
 
 async def home(visit: Visit) -> Response:
@@ -36,7 +47,7 @@ async def home(visit: Visit) -> Response:
 
 def _read_packs(visit: Visit) -> dict[str, Any]:
     """Return what the packs page shows, from one thread: a few short reads, none of which waits for a writer."""
-    meter = visit.console.meter
+    meter, suite = visit.console.meter, visit.console.suite
     organization = organization_of(visit, Scope.PACKS_READ)
     asked = Asked.of(visit.request.query_params)
     balance = meter.balance(organization.id)
@@ -44,27 +55,79 @@ def _read_packs(visit: Visit) -> dict[str, Any]:
     listing = read_listing(meter, organization.id, asked)
     active = listing.active or ()
     ledger = meter.ledger(organization.id, cursor=asked.ledger_cursor, limit=LINES_A_PAGE)
-    return frame_of(visit, organization) | {
-        "f": formats,
-        "link": asked.link,
-        "balance": balance_view(balance, active, listing.total),
-        "usage": _read_usage(meter, organization.id, formats),
+    return (
+        frame_of(visit, organization)
+        | ledger_context(organization.id, Sieve.of(QueryParams()))
+        | _read_top(visit, balance, listing, formats)
+        | {
+            "f": formats,
+            "link": asked.link,
+            "packs": packs_view(
+                listing.lines,
+                counts=listing.counts,
+                selected=listing.status,
+                is_whole=listing.is_whole,
+                in_use=active[0] if active else None,
+                now=balance.as_of,
+            ),
+            "packs_cursor": listing.next_cursor,
+            "is_first_packs_page": asked.packs_cursor is None,
+            "chart": _read_chart(visit, organization.id, asked, formats),
+            "usage_range": asked.usage_range or USAGE_RANGE,
+            "usage_ranges": USAGE_RANGES,
+            "lines": [line_view(line) for line in ledger.items],
+            "sums": suite.browsing.sums(organization.id),
+            "ledger_cursor": ledger.next_cursor,
+            "is_first_ledger_page": asked.ledger_cursor is None,
+            "seq": balance.seq,
+        }
+    )
+
+
+def _read_top(visit: Visit, balance: Balance, listing: Listing, formats: Formats) -> dict[str, Any]:
+    """Return what stands above the packs: the balance, what was used, and the outlook."""
+    meter, suite = visit.console.meter, visit.console.suite
+    active = listing.active or ()
+    view = balance_view(balance, active, listing.total)
+    told = meter.forecast(balance.organization_id) if listing.total else None
+    instants = [formats.midnight(days) for days in range(PAST_DAYS - 1, -1, -1)]
+    past = suite.backward.balances(balance.organization_id, instants) if told else []
+    lines = Thresholds(balance.warning_tokens, balance.reserve_tokens)
+    used = _read_usage(meter, balance.organization_id, formats)
+    week = meter.usage_totals(balance.organization_id, since=formats.midnight(7), until=formats.midnight(0)).debited_tokens
+    return {
+        "balance": view,
         "expiry": next_expiry(active, balance.as_of),
         "is_expiry_known": listing.active is not None,
-        "packs": packs_view(
-            listing.lines,
-            counts=listing.counts,
-            selected=listing.status,
-            is_whole=listing.is_whole,
-            in_use=active[0] if active else None,
-            now=balance.as_of,
-        ),
-        "packs_cursor": listing.next_cursor,
-        "is_first_packs_page": asked.packs_cursor is None,
-        "lines": [line_view(line) for line in ledger.items],
-        "ledger_cursor": ledger.next_cursor,
-        "is_first_ledger_page": asked.ledger_cursor is None,
+        "usage": used,
+        "used_today": used[0].used_tokens,
+        "week_average": -(-week // 7),
+        "outlook": None if told is None else outlook_view(told, past, balance.balance_tokens, lines),
+        "stopped_at": suite.backward.stopped_at(balance.organization_id)
+        if view.state is State.AI_STOPPED and listing.total
+        else None,
+        "resumes": [] if told is None else _resumes(told, balance),
     }
+
+
+def _resumes(told: Forecast, balance: Balance) -> list[tuple[int, int]]:
+    """Return packs that would resume AI, and for about how many days each."""
+    sizes = sorted({RESUMING_TOKENS, told.suggested_tokens or RESUMING_TOKENS})
+    rest = balance.balance_tokens - balance.overage_tokens - balance.reserve_tokens
+    days = [(size, (rest + size) // told.tokens_per_day) for size in sizes if told.tokens_per_day]
+    return [(size, count) for size, count in days if count >= 1]
+
+
+def _read_chart(visit: Visit, organization_id: str, asked: Asked, formats: Formats) -> Chart:
+    usage = visit.console.suite.browsing.usage(
+        organization_id,
+        since=formats.midnight(USAGE_RANGES[asked.usage_range or USAGE_RANGE] - 1),
+        until=formats.midnight(-1),
+        zone=formats.zone_name,
+        by=Dimension.MODEL,
+        limit=DRAWN,
+    )
+    return chart_of(usage, formats)
 
 
 def _read_usage(meter: Meter, organization_id: str, formats: Formats) -> list[UsageRow]:
@@ -73,6 +136,15 @@ def _read_usage(meter: Meter, organization_id: str, formats: Formats) -> list[Us
         usage_row(days, meter.usage_totals(organization_id, since=formats.midnight(days_ago=days - 1), until=until))
         for days in USAGE_DAYS
     ]
+
+
+def _read_part(visit: Visit) -> dict[str, Any]:
+    """Return what changes at the top of the packs page while it is open."""
+    organization = organization_of(visit, Scope.PACKS_READ)
+    balance = visit.console.meter.balance(organization.id)
+    formats = visit.formats(balance.as_of)
+    listing = read_listing(visit.console.meter, organization.id, Asked())
+    return frame_of(visit, organization) | _read_top(visit, balance, listing, formats) | {"f": formats, "seq": balance.seq}
 
 
 def _read_receipt(visit: Visit) -> dict[str, Any]:
@@ -88,5 +160,6 @@ def _read_receipt(visit: Visit) -> dict[str, Any]:
 ROUTES = [
     Route("/", signed_in(home)),
     Route("/o/{organization}", reads("packs", _read_packs)),
+    Route("/o/{organization}/top", reads("top", _read_part)),
     Route("/o/{organization}/request", reads("receipt", _read_receipt)),
 ]

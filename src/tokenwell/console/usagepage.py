@@ -48,6 +48,11 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     has_rest: bool
     used: tuple[tuple[int, ...], ...]
 
+    @property
+    def total(self) -> int:
+        """What was used in all."""
+        return sum(sum(series) for series in self.used)
+
     def total_of(self, at: int) -> int:
         """Return what all series together used in a bucket."""
         return sum(series[at] for series in self.used)

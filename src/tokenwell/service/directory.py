@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
 import msgspec
 import sqlalchemy
 
 from tokenwell.core.health import State, Thresholds
-from tokenwell.core.identifiers import is_organization_id
+from tokenwell.core.identifiers import decode_id, is_organization_id
+from tokenwell.core.instants import to_micros, to_utc
+from tokenwell.core.packs import Pack
 from tokenwell.errors import RequestInvalid
 from tokenwell.service.ports import Clock, Page
 from tokenwell.service.reading import CURSOR_INVALID, PAGE_LIMIT
+from tokenwell.service.shapes import UsageTotals
 from tokenwell.store import directory as store
 from tokenwell.store.reader import reading
+from tokenwell.store.rows import BUCKET_MICROS
 
 SEARCH_LIMIT = 100
+
+COUNTED = 1_000
+"""Up to how many new lines are counted."""
+
 _STATES = {store.STOPPED: State.AI_STOPPED, store.LOW: State.RUNNING_LOW, store.NORMAL: State.NORMAL}
 _URGENCIES = {state: urgency for urgency, state in _STATES.items()}
 
@@ -33,6 +45,30 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     pack_count: int
 
 
+class Pulse(msgspec.Struct, frozen=True, kw_only=True):
+    """What an open page has to know of its organization: whether anything was written, and how it stands."""
+
+    seq: int
+    balance_tokens: int
+    held_tokens: int
+    state: State
+
+
+class GrantLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A pack with the name of the organization it was granted to."""
+
+    pack: Pack
+    organization_name: str
+
+
+class UsageOf(msgspec.Struct, frozen=True, kw_only=True):
+    """What an organization used in a range of time."""
+
+    organization_id: str
+    name: str
+    total: UsageTotals
+
+
 class Directory:
     """Reads all organizations at once. Its methods block: an event loop calls them in a thread."""
 
@@ -46,8 +82,7 @@ class Directory:
     ) -> Page[Standing]:
         """Return organizations: those whose AI is stopped first, then those that are running low, within a state those that are
         the nearest to the minimum reserve. `search` is a part of their name or id. Raises RequestInvalid."""
-        if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
-            raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
+        _check_limit(limit)
         with reading(self._engine) as connection:
             rows = store.organizations(
                 connection,
@@ -64,6 +99,57 @@ class Directory:
             f"{last.urgency}.{last.margin_tokens}.{last.organization_id}" if last is not None else None,
         )
 
+    def pulses(self, organization_ids: Sequence[str]) -> dict[str, Pulse]:
+        """Return how each of these organizations stands now, from one short statement."""
+        with reading(self._engine) as connection:
+            rows = store.pulses(connection, now=self._clock(), platform=self._platform, organization_ids=organization_ids)
+        return {
+            row.organization_id: Pulse(
+                seq=row.seq, balance_tokens=row.balance_tokens, held_tokens=row.held_tokens, state=_STATES[row.urgency]
+            )
+            for row in rows
+        }
+
+    def lines_since(self, organization_id: str, seq: int) -> int:
+        """Return how many ledger lines were written after line `seq`, at most COUNTED."""
+        with reading(self._engine) as connection:
+            return store.lines_since(connection, organization_id, seq, COUNTED)
+
+    def grants(self, *, cursor: str | None = None, limit: int = 50) -> Page[GrantLine]:
+        """Return the packs of every organization, the latest grant first. Raises RequestInvalid."""
+        _check_limit(limit)
+        if cursor is not None:
+            try:
+                decode_id(cursor)
+            except ValueError:
+                raise RequestInvalid(CURSOR_INVALID, field="cursor") from None
+        with reading(self._engine) as connection:
+            rows = store.grants(connection, before=cursor, limit=limit + 1)
+        items = tuple(GrantLine(pack=pack, organization_name=name) for pack, name in rows[:limit])
+        return Page(items, items[-1].pack.id if len(rows) > limit else None)
+
+    def usage(
+        self, *, since: datetime, until: datetime, search: str = "", cursor: str | None = None, limit: int = 25
+    ) -> Page[UsageOf]:
+        """Return what organizations used in [since, until), both on quarters of an hour, by their ids. Raises RequestInvalid."""
+        _check_limit(limit)
+        if cursor is not None and not is_organization_id(cursor):
+            raise RequestInvalid(CURSOR_INVALID, field="cursor")
+        since_micros, until_micros = to_micros(to_utc(since, field="since")), to_micros(to_utc(until, field="until"))
+        if since_micros % BUCKET_MICROS or until_micros % BUCKET_MICROS or not since < until:
+            raise RequestInvalid("usage is summed by quarters of an hour", field="since")
+        with reading(self._engine) as connection:
+            rows = store.usage(
+                connection,
+                since_micros=since_micros,
+                until_micros=until_micros,
+                search=_searched(search),
+                after=cursor or "",
+                limit=limit + 1,
+            )
+        items = tuple(_usage_of(row) for row in rows[:limit])
+        return Page(items, items[-1].organization_id if len(rows) > limit else None)
+
     def counts(self, *, search: str = "") -> dict[State, int]:
         """Return how many organizations are in each state."""
         with reading(self._engine) as connection:
@@ -75,6 +161,16 @@ def _standing(row: sqlalchemy.Row[tuple[object, ...]]) -> Standing:
     values = row._mapping
     taken = {name: values[name] for name in Standing.__struct_fields__ if name != "state"}
     return Standing(state=_STATES[values["urgency"]], **taken)
+
+
+def _usage_of(row: sqlalchemy.Row[Any]) -> UsageOf:
+    totals = {name: int(getattr(row, name)) for name in UsageTotals.__struct_fields__}
+    return UsageOf(organization_id=row.organization_id, name=row.name, total=UsageTotals(**totals))
+
+
+def _check_limit(limit: int) -> None:
+    if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
+        raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
 
 
 def _searched(search: str) -> str:

@@ -10,10 +10,11 @@ import msgspec
 import sqlalchemy
 import structlog
 
+from tokenwell.core.happenings import Actor
 from tokenwell.core.instants import EPOCH, to_utc
 from tokenwell.core.rates import Rate, RateCard
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.ports import Clock
+from tokenwell.service.ports import Clock, new_id
 from tokenwell.store import registry
 
 RATES_AGE = timedelta(seconds=10)
@@ -38,11 +39,12 @@ class RateBook:
         self._read_at = EPOCH
         self._reading = threading.Lock()
 
-    def set_rate(self, rate: Rate) -> None:
-        """Set what a model costs from a date on; the same model and date again replaces it."""
+    def set_rate(self, rate: Rate, *, by: Actor | None = None) -> None:
+        """Set what a model costs from a date on; the same model and date again replaces it. `by` is who did it, for the audit."""
         if not isinstance(rate, Rate):
             raise RequestInvalid("rate must be a Rate", field="rate")
-        registry.set_rate(self._engine, msgspec.structs.replace(rate, effective_at=to_utc(rate.effective_at, field="effective_at")))
+        dated = msgspec.structs.replace(rate, effective_at=to_utc(rate.effective_at, field="effective_at"))
+        registry.set_rate(self._engine, dated, now=self._clock(), by=by, act_id=new_id("act"))
         with self._reading:
             self._read()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
+from tokenwell.service.backward import Backward
 from tokenwell.service.browsing import Browsing
 from tokenwell.service.directory import Directory
 from tokenwell.service.inbox import Inbox
@@ -47,6 +48,7 @@ class Suite:
         self.keys = Keys(meter.engine, meter.clock)
         self.packs = Packs(meter)
         self.browsing = Browsing(meter, Indexing(meter.engine))
+        self.backward = Backward(meter.engine)
         self.proving = Proving(meter.engine, meter, self.browsing)
         self.directory = Directory(meter.engine, platform=meter.thresholds, clock=meter.clock)
         self.platform_keys = PlatformKeys(meter.engine, meter.clock)

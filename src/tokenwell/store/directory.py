@@ -13,7 +13,9 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Integer, Row, Sele
 
 from tokenwell.core.health import Thresholds
 from tokenwell.core.instants import to_micros
+from tokenwell.core.packs import Pack
 from tokenwell.store import schema
+from tokenwell.store.rows import pack_from
 
 _account, _organization, _pack = schema.account, schema.organization, schema.pack
 
@@ -35,6 +37,7 @@ def _standing(now: datetime, platform: Thresholds) -> Select[Any]:
         select(
             _account.c.organization_id,
             _organization.c.name,
+            _account.c.seq,
             (_account.c.balance_tokens - expired).label("balance_tokens"),
             _account.c.held_tokens,
             _account.c.overage_tokens,
@@ -104,3 +107,62 @@ def counts(connection: Connection, *, now: datetime, platform: Thresholds, searc
     standing = _standing(now, platform).subquery("ranked")
     query = select(standing.c.urgency, func.count()).where(and_(True, *_chosen(None, search, standing)))
     return {row[0]: row[1] for row in connection.execute(query.group_by(standing.c.urgency))}
+
+
+def pulses(connection: Connection, *, now: datetime, platform: Thresholds, organization_ids: Sequence[str]) -> Sequence[Row[Any]]:
+    """Return the accounts of some organizations as they stand: their last line, balance, held tokens and urgency."""
+    standing = _standing(now, platform).subquery("ranked")
+    return connection.execute(select(standing).where(standing.c.organization_id.in_(organization_ids))).all()
+
+
+def lines_since(connection: Connection, organization_id: str, seq: int, limit: int) -> int:
+    """Return how many lines of the ledger were written after line `seq`, at most `limit`."""
+    entry = schema.entry
+    lines = (
+        select(entry.c.seq)
+        .where(entry.c.organization_id == organization_id, entry.c.seq > seq, entry.c.kind.in_(["debit", "refund"]))
+        .limit(limit)
+        .subquery()
+    )
+    return connection.execute(select(func.count()).select_from(lines)).scalar_one()
+
+
+def grants(connection: Connection, *, before: str | None, limit: int) -> Sequence[tuple[Pack, str]]:
+    """Return packs of every organization, the latest grant first, those before pack `before`, with the organizations' names."""
+    query = (
+        select(_pack, _organization.c.name)
+        .join(_organization, _organization.c.organization_id == _pack.c.organization_id)
+        .order_by(_pack.c.pack_id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(_pack.c.pack_id < before)
+    return [(pack_from(row[:-1]), row[-1]) for row in connection.execute(query)]
+
+
+def usage(
+    connection: Connection, *, since_micros: int, until_micros: int, search: str, after: str, limit: int
+) -> Sequence[Row[Any]]:
+    """Return organizations by id, those after `after`, with what each used in [since, until)."""
+    rollup = schema.rollup
+    named = select(_organization.c.organization_id, _organization.c.name).where(_organization.c.organization_id > after)
+    if search:
+        named = named.where(*_chosen(None, search, _organization))
+    page = named.order_by(_organization.c.organization_id).limit(limit).subquery("page")
+    names = ("debited_tokens", "refunded_tokens", "overage_tokens", "prompt_tokens", "completion_tokens", "requests")
+    query = (
+        select(page.c.organization_id, page.c.name, *(func.coalesce(func.sum(rollup.c[name]), 0).label(name) for name in names))
+        .join_from(
+            page,
+            rollup,
+            and_(
+                rollup.c.organization_id == page.c.organization_id,
+                rollup.c.bucket_at >= since_micros,
+                rollup.c.bucket_at < until_micros,
+            ),
+            isouter=True,
+        )
+        .group_by(page.c.organization_id, page.c.name)
+        .order_by(page.c.organization_id)
+    )
+    return connection.execute(query).all()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert
+from datetime import datetime
 
-from tokenwell.core.happenings import Act, Event
-from tokenwell.core.instants import to_micros
+from sqlalchemy import Connection, insert, select
+
+from tokenwell.core.happenings import Act, Event, EventKind
+from tokenwell.core.instants import from_micros, to_micros
 from tokenwell.store.schema import act as _act
 from tokenwell.store.schema import event as _event
 
@@ -40,3 +42,14 @@ def append_act(connection: Connection, act_id: str, act: Act) -> None:
             after=act.after,
         )
     )
+
+
+def last_event_at(connection: Connection, organization_id: str, kind: EventKind) -> datetime | None:
+    """Return when an organization's last event of a kind happened; None where there was none."""
+    at = connection.execute(
+        select(_event.c.at)
+        .where(_event.c.organization_id == organization_id, _event.c.kind == kind.value)
+        .order_by(_event.c.event_id.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return None if at is None else from_micros(at)

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from tokenwell.core.account import Account
 from tokenwell.core.acts import act_detail
-from tokenwell.core.happenings import Act, Actor
+from tokenwell.core.happenings import PLATFORM, Act, Actor
 from tokenwell.core.instants import from_micros, to_micros
 from tokenwell.core.rates import Rate
 from tokenwell.errors import OrganizationExists
@@ -59,11 +59,20 @@ def _creation(organization_id: str, name: str, now: datetime, by: Actor) -> Act:
     )
 
 
-def set_rate(engine: sqlalchemy.Engine, rate: Rate) -> None:
-    """Set a rate from its date on; the same model and date again replaces it."""
+def _pricing(rate: Rate, now: datetime, by: Actor) -> Act:
+    after = {name: getattr(rate, name) for name in rate.__struct_fields__}
+    return Act(organization_id=PLATFORM, at=now, actor=by, action="rate.set", subject=rate.model, after=act_detail(after))
+
+
+def set_rate(
+    engine: sqlalchemy.Engine, rate: Rate, *, now: datetime | None = None, by: Actor | None = None, act_id: str = ""
+) -> None:
+    """Set a rate from its date on; the same model and date again replaces it. With `by` it is an act of theirs, at `now`."""
     table = schema.rate
     key = (table.c.model == rate.model, table.c.effective_at == to_micros(rate.effective_at))
     with transaction(engine) as connection:
+        if by is not None and now is not None:
+            append_act(connection, act_id, _pricing(rate, now, by))
         connection.execute(table.delete().where(*key))
         connection.execute(
             table.insert().values(

@@ -85,6 +85,7 @@ pack = Table(
     PrimaryKeyConstraint("organization_id", "pack_id"),
     ForeignKeyConstraint(["organization_id"], ["organization.organization_id"]),
     CheckConstraint("remaining_tokens BETWEEN 0 AND total_tokens", name="within_total"),
+    Index("ix_pack_latest", "pack_id"),
     Index("ix_pack_number", "organization_id", "number", unique=True),
     Index(
         "ix_pack_burn_down",

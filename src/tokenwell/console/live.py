@@ -1,0 +1,157 @@
+"""Live: what changes in an organization reaches its open pages, whichever process wrote it.
+
+One task in a process looks at the accounts of the organizations that are open, with one short statement for all, and tells the
+pages whose account has moved. A page is told numbers and states, never markup; it fetches what it shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from tokenwell.console.frame import organization_of, signed_in
+from tokenwell.console.visits import Visit
+from tokenwell.errors import StoreError
+from tokenwell.service.access import Scope
+from tokenwell.service.directory import COUNTED, Pulse
+
+POLL_SECONDS = 1.0
+"""How often the accounts of open organizations are looked at."""
+
+BEAT_SECONDS = 15.0
+"""After how long without news a page is told that it is still live."""
+
+LIFETIME_SECONDS = 300.0
+"""How long one stream lasts: the page then opens the next, and is asked again who it is."""
+
+
+class Hub:
+    """The open pages of this process, by organization. Its task runs while any page is open."""
+
+    def __init__(self, read: Callable[[Sequence[str]], dict[str, Pulse]], poll_seconds: float = POLL_SECONDS) -> None:
+        self._read = read
+        self._poll_seconds = poll_seconds
+        self._open: dict[str, set[asyncio.Queue[Pulse]]] = {}
+        self._seen: dict[str, Pulse] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def join(self, organization_id: str) -> asyncio.Queue[Pulse]:
+        """Open a page: what its queue gives is the newest pulse of the organization; what nobody took is replaced."""
+        queue: asyncio.Queue[Pulse] = asyncio.Queue(maxsize=1)
+        self._open.setdefault(organization_id, set()).add(queue)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._watch())
+        return queue
+
+    def leave(self, organization_id: str, queue: asyncio.Queue[Pulse]) -> None:
+        """Close a page."""
+        queues = self._open.get(organization_id, set())
+        queues.discard(queue)
+        if not queues:
+            self._open.pop(organization_id, None)
+            self._seen.pop(organization_id, None)
+
+    async def _watch(self) -> None:
+        while self._open:
+            try:
+                pulses = await run_in_threadpool(self._read, tuple(self._open))
+            except StoreError:
+                pulses = {}  # the pages hear nothing, and say so themselves after a while
+            for organization_id, pulse in pulses.items():
+                if self._seen.get(organization_id) != pulse:
+                    self._seen[organization_id] = pulse
+                    self._tell(organization_id, pulse)
+            await asyncio.sleep(self._poll_seconds)
+
+    def _tell(self, organization_id: str, pulse: Pulse) -> None:
+        for queue in self._open.get(organization_id, ()):
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(pulse)
+
+    def newest(self, organization_id: str) -> Pulse | None:
+        """Return the pulse that was told last."""
+        return self._seen.get(organization_id)
+
+
+class _News(msgspec.Struct, frozen=True, kw_only=True):
+    seq: int
+    lines: int
+    words: str
+    state: str
+    balance: str
+    held: str
+    at: str
+
+
+async def stream(visit: Visit) -> Response:
+    """Answer with the organization's news as server-sent events, from line `after` of its ledger on."""
+    organization = await run_in_threadpool(organization_of, visit, Scope.LEDGER_READ)
+    text = visit.request.query_params.get("after", "")
+    after = int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+    return StreamingResponse(
+        _events(visit, organization.id, after),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _events(visit: Visit, organization_id: str, after: int | None) -> AsyncIterator[bytes]:
+    hub: Hub = visit.request.app.state.hub
+    queue = hub.join(organization_id)
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + LIFETIME_SECONDS
+    try:
+        yield b"retry: 1000\n\n"
+        known = hub.newest(organization_id)
+        if known is not None:
+            yield await run_in_threadpool(news_of, visit, organization_id, known, after)
+        while (left := ends_at - loop.time()) > 0:
+            try:
+                pulse = await asyncio.wait_for(queue.get(), min(BEAT_SECONDS, left))
+            except TimeoutError:
+                now = visit.console.meter.clock()
+                yield _event("beat", {"at": visit.formats(now).clock(now)})
+                continue
+            if not await run_in_threadpool(_may_still, visit, organization_id):
+                return
+            yield await run_in_threadpool(news_of, visit, organization_id, pulse, after)
+    finally:
+        hub.leave(organization_id, queue)
+
+
+def _may_still(visit: Visit, organization_id: str) -> bool:
+    """Return whether the person is still signed in and still sees the organization."""
+    token = visit.request.cookies.get(visit.console.cookies.session)
+    session = visit.console.people.session(token) if token else None
+    return session is not None and visit.console.people.may_read(session.person, organization_id)
+
+
+def news_of(visit: Visit, organization_id: str, pulse: Pulse, after: int | None) -> bytes:
+    """Return the event that tells a page how its organization stands, and how many lines came after line `after`."""
+    formats = visit.formats(visit.console.meter.clock())
+    lines = visit.console.suite.directory.lines_since(organization_id, after) if after is not None and pulse.seq > after else 0
+    words = {"lines": lines, "most": COUNTED, "f": formats}
+    news = _News(
+        seq=pulse.seq,
+        lines=lines,
+        words=visit.console.render(visit.language, "news.html.j2", words).strip() if lines else "",
+        state=pulse.state.value,
+        balance=formats.tokens(pulse.balance_tokens),
+        held=formats.tokens(pulse.held_tokens),
+        at=formats.clock(formats.now),
+    )
+    return _event("news", news)
+
+
+def _event(name: str, data: Any) -> bytes:
+    return f"event: {name}\ndata: {msgspec.json.encode(data).decode()}\n\n".encode()
+
+
+ROUTES = [Route("/o/{organization}/live", signed_in(stream))]
