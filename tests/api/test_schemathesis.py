@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.platform import Platform
-from tests.api.schemathesis_run import run_schemathesis
+from tests.api.schemathesis_run import INPUT, LINKS, run_schemathesis
 from tests.api.serving import served
 from tests.doubles import FrozenClock
 from tokenwell.config import Settings
@@ -28,11 +28,13 @@ def address(database_url: str, clock: FrozenClock) -> Iterator[tuple[str, Platfo
 
 def test_the_server_keeps_what_the_document_promises(address: tuple[str, Platform], tmp_path: Path) -> None:
     url, platform = address
-    run = run_schemathesis(url, platform.secrets["platform"], tmp_path)
+    run = run_schemathesis(url, platform.secrets["platform"], tmp_path, INPUT)
     assert run.returncode == 0, run.stdout + run.stderr
     tested = re.search(r"Tested: (\d+)", run.stdout)
-    followed = re.search(r"API Links:\s+(\d+) covered", run.stdout)
     assert tested is not None
     assert int(tested[1]) > 25
+    run = run_schemathesis(url, platform.secrets["platform"], tmp_path, LINKS)
+    assert run.returncode == 0, run.stdout + run.stderr
+    followed = re.search(r"API Links:\s+(\d+) covered", run.stdout)
     assert followed is not None
     assert int(followed[1]) > 0

@@ -17,6 +17,7 @@ from tests.api.requests import DOCUMENT, Operation, operations
 from tests.doubles import FrozenClock
 from tokenwell.api.app import ROUTERS, build
 from tokenwell.config import Settings
+from tokenwell.core.happenings import SYSTEM
 from tokenwell.service.access import Scope
 
 # What a platform key needs, and whether an organization's gateway key may do it in its own organization.
@@ -49,6 +50,35 @@ ROWS: dict[str, tuple[Scope, bool]] = {
     "verify": (Scope.LEDGER_READ, True),
     "list_rates": (Scope.RATES_READ, True),
     "set_rate": (Scope.RATES_WRITE, False),
+    "create_service": (Scope.SERVICES_WRITE, False),
+    "list_services": (Scope.SERVICES_READ, False),
+    "get_service": (Scope.SERVICES_READ, False),
+    "change_service": (Scope.SERVICES_WRITE, False),
+    "disable_service": (Scope.SERVICES_WRITE, False),
+    "enable_service": (Scope.SERVICES_WRITE, False),
+    "create_key": (Scope.SERVICES_WRITE, False),
+    "list_keys": (Scope.SERVICES_READ, False),
+    "get_key": (Scope.SERVICES_READ, False),
+    "change_key": (Scope.SERVICES_WRITE, False),
+    "revoke_key": (Scope.SERVICES_WRITE, False),
+    "create_platform_key": (Scope.PLATFORM_WRITE, False),
+    "list_platform_keys": (Scope.PLATFORM_WRITE, False),
+    "revoke_platform_key": (Scope.PLATFORM_WRITE, False),
+    "forecast": (Scope.PACKS_READ, True),
+    "request_topup": (Scope.TOPUPS_WRITE, False),
+    "list_topups": (Scope.TOPUPS_READ, False),
+    "list_all_topups": (Scope.TOPUPS_READ, False),
+    "get_topup": (Scope.TOPUPS_READ, False),
+    "approve_topup": (Scope.TOPUPS_DECIDE, False),
+    "decline_topup": (Scope.TOPUPS_DECIDE, False),
+    "cancel_topup": (Scope.TOPUPS_WRITE, False),
+    "create_schedule": (Scope.PACKS_WRITE, False),
+    "list_schedules": (Scope.PACKS_READ, True),
+    "list_all_schedules": (Scope.PACKS_READ, False),
+    "get_schedule": (Scope.PACKS_READ, True),
+    "pause_schedule": (Scope.PACKS_WRITE, False),
+    "resume_schedule": (Scope.PACKS_WRITE, False),
+    "end_schedule": (Scope.PACKS_WRITE, False),
 }
 
 OPERATIONS = operations()
@@ -138,12 +168,19 @@ async def test_a_things_id_of_another_organization_is_not_there(platform: Platfo
     pack = platform.meter.packs(OTHER).items[0].pack.id
     hold = platform.meter.open_hold(OTHER, 5).hold.id
     platform.meter.debit(OTHER, 5, session="theirs", key="theirs")
+    service = platform.suite.services.create(OTHER, name="Theirs").service.id
+    theirs = platform.suite.keys.authenticate(platform.secrets[OTHER]).id
+    topup = platform.suite.topups.ask(OTHER, 5, by=SYSTEM).id
     before = platform.meter.balance(OTHER)
     async with platform.client(platform.issue(Scope, OWN)) as own:
         for operation in OPERATIONS:
-            named = {"pack", "hold_id", "session"} & {part.strip("{}") for part in operation.path.split("/")}
-            if named:
-                answer = await operation.ask(own, OWN, pack=pack, hold_id=hold, session="theirs")
+            named = {"pack", "hold_id", "session", "service_id", "key_id", "topup_id"} & {
+                part.strip("{}") for part in operation.path.split("/")
+            }
+            if named and operation.is_of_organization:
+                answer = await operation.ask(
+                    *(own, OWN), pack=pack, hold_id=hold, session="theirs", service_id=service, key_id=theirs, topup_id=topup
+                )
                 assert answer.status_code == 404, (operation.id, answer.text)
         refund = next(each for each in OPERATIONS if each.id == "refund")
         answer = await own.post(

@@ -16,6 +16,7 @@ from tokenwell.api.problems import problem_of
 from tokenwell.api.views import hold_view, receipt_view
 from tokenwell.api.wire import shaped
 from tokenwell.client import bodies, shapes
+from tokenwell.core.limits import KeyLimits
 from tokenwell.core.receipts import Receipt
 from tokenwell.core.usage import Usage
 from tokenwell.errors import TokenwellError
@@ -35,7 +36,9 @@ async def open_hold(call: Call, organization_id: str, _thing: str) -> Response:
     """Reserve tokens before an AI request. Refused with 402 while AI is stopped, with 429 while too much is held."""
     body = call.read(bodies.NewHold)
     ttl = timedelta(seconds=body.ttl_seconds)
-    held = await call.suite.meter.aio.open_hold(organization_id, body.amount, ttl=ttl, key=call.key)
+    held = await call.suite.meter.aio.open_hold(
+        organization_id, body.amount, ttl=ttl, key=call.key, key_id=_key_id(call), limits=_limits(call)
+    )
     return call.answer(hold_view(held), status=201, replayed=held.replayed)
 
 
@@ -43,7 +46,9 @@ async def extend_hold(call: Call, organization_id: str, hold_id: str) -> Respons
     """Let a hold reserve more tokens, last longer, or both. What is added is admitted as a hold of so many."""
     body = call.read(bodies.HoldExtension)
     ttl = None if body.ttl_seconds is None else timedelta(seconds=body.ttl_seconds)
-    held = await call.suite.meter.aio.extend_hold(organization_id, hold_id, body.more_tokens, ttl=ttl, key=call.key)
+    held = await call.suite.meter.aio.extend_hold(
+        organization_id, hold_id, body.more_tokens, ttl=ttl, key=call.key, limits=_limits(call)
+    )
     return call.answer(hold_view(held), replayed=held.replayed)
 
 
@@ -88,7 +93,9 @@ async def _batched(call: Call, organization_id: str, index: int, body: bodies.Ba
 
 async def _debit(call: Call, organization_id: str, body: bodies.Debit, key: str) -> Receipt:
     charge = _charge(call, body)
-    return await call.suite.meter.aio.debit(organization_id, **charge, already_used=body.already_used, key=key)
+    return await call.suite.meter.aio.debit(
+        organization_id, **charge, already_used=body.already_used, key=key, limits=_limits(call)
+    )
 
 
 def _charge(call: Call, body: bodies.Charge) -> dict[str, Any]:
@@ -101,6 +108,16 @@ def _charge(call: Call, body: bodies.Charge) -> dict[str, Any]:
         check_use(key, KeyScope.GENERATE, body.model)
         charge |= {"key_id": key.id, "service_id": key.service_id or body.service_id}
     return charge
+
+
+def _key_id(call: Call) -> str | None:
+    return None if call.caller.key is None else call.caller.key.id
+
+
+def _limits(call: Call) -> KeyLimits | None:
+    """Return what limits the caller: those of a gateway key."""
+    key = call.caller.key
+    return None if key is None else KeyLimits(**{name: getattr(key, name) for name in KeyLimits.__struct_fields__})
 
 
 def _answer(call: Call, receipt: Receipt, *, status: int = 200) -> Response:

@@ -6,9 +6,10 @@ An amount is a number of tokens, or text such as `"5M"` or `"250,000"`; beyond 2
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 Amount = Annotated[int, msgspec.Meta(ge=0)] | Annotated[str, msgspec.Meta(max_length=40)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -126,6 +127,64 @@ class NewRefund(Body, frozen=True, kw_only=True):
     request_id: str
     amount: Amount | None = None
     note: str = ""
+
+
+Scope = Literal["generate", "embed", "models"]
+Lane = Literal["customer_facing", "background"]
+
+
+class NewService(Body, frozen=True, kw_only=True):
+    """An AI service to create. `reserve` is what a background service leaves to those that customers wait for."""
+
+    name: str
+    id: str | None = None
+    lane: Lane = "customer_facing"
+    reserve: Amount | None = None
+    default_session: str | None = None
+    default_reason: str | None = None
+
+
+class ServiceChanges(Body, frozen=True, kw_only=True):
+    """What of a service is to change; what is not sent stays."""
+
+    name: str | UnsetType = UNSET
+    lane: Lane | UnsetType = UNSET
+    reserve: Amount | UnsetType | None = UNSET
+    default_session: str | UnsetType | None = UNSET
+    default_reason: str | UnsetType | None = UNSET
+
+
+class NewKey(Body, frozen=True, kw_only=True):
+    """A gateway key to issue, of a service or of the organization itself. What is not sent is not limited."""
+
+    name: str
+    service_id: str | None = None
+    expires_at: datetime | None = None
+    scopes: tuple[Scope, ...] | None = None
+    models: tuple[str, ...] | None = None
+    requests_per_minute: _Count | None = None
+    tokens_per_day: Amount | None = None
+    tokens_per_month: Amount | None = None
+
+
+class KeyChanges(Body, frozen=True, kw_only=True):
+    """What of a key is to change; what is not sent stays."""
+
+    name: str | UnsetType = UNSET
+    scopes: tuple[Scope, ...] | UnsetType | None = UNSET
+    models: tuple[str, ...] | UnsetType | None = UNSET
+    requests_per_minute: _Count | UnsetType | None = UNSET
+    tokens_per_day: Amount | UnsetType | None = UNSET
+    tokens_per_month: Amount | UnsetType | None = UNSET
+
+
+class NewPlatformKey(Body, frozen=True, kw_only=True):
+    """A platform key to issue, for every organization or for one. It may do no more than who issues it."""
+
+    name: str
+    scopes: tuple[str, ...]
+    organization_id: str | None = None
+    expires_at: datetime | None = None
 
 
 class NewRate(Body, frozen=True, kw_only=True):

@@ -11,14 +11,14 @@ from datetime import datetime
 from typing import Any, Literal
 
 from tokenwell.client import bodies, shapes
+from tokenwell.client.management import ManagementCalls
 from tokenwell.client.requests import Request, Tokens, at, read, write
 from tokenwell.client.shapes import Page
-from tokenwell.client.topup_calls import TopupCalls
 
 __all__ = ["Calls", "Request"]
 
 
-class Calls(TopupCalls):
+class Calls(ManagementCalls):
     """Builds requests. Nothing is checked here: what cannot be used is refused by the server, which names the field."""
 
     def create_organization(

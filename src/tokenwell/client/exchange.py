@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
-from tokenwell.client.calls import Request
+from tokenwell.client.requests import Request
 from tokenwell.client.shapes import Problem
 from tokenwell.errors import CommitUnknown, ServerUnreachable, TokenwellError
 

@@ -12,8 +12,9 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import httpx
 import msgspec
 
-from tokenwell.client.calls import Calls, Request
+from tokenwell.client.calls import Calls
 from tokenwell.client.exchange import Attempt, Outcome, Pause, answer_of, attempt_of, attempts, error_of
+from tokenwell.client.requests import Request
 from tokenwell.client.shapes import LedgerLine, Page
 from tokenwell.errors import ServerUnreachable
 

@@ -324,29 +324,3 @@ class Verified(Shape, frozen=True, kw_only=True):
     lines: int
     problem_count: int
     problems: tuple[str, ...]
-
-
-class Event(Shape, frozen=True, kw_only=True):
-    """Something that happened to an organization; `detail` holds ids and amounts, as the kind has them."""
-
-    id: str
-    organization_id: str
-    at: datetime
-    kind: str
-    detail: dict[str, Any]
-
-
-class Act(Shape, frozen=True, kw_only=True):
-    """One administrative act: who, when, from where, what, and what it changed."""
-
-    id: str
-    organization_id: str
-    at: datetime
-    actor_kind: str
-    actor_id: str
-    actor_name: str
-    source: str
-    action: str
-    subject: str
-    before: Any
-    after: Any

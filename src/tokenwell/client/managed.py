@@ -1,0 +1,96 @@
+"""Managed: the shapes of AI services, keys, events and acts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from tokenwell.client.shapes import Shape
+
+
+class AiService(Shape, frozen=True, kw_only=True):
+    """One consumer of AI. Restricted means that AI is stopped: it goes back to Active by itself."""
+
+    id: str
+    organization_id: str
+    name: str
+    status: Literal["active", "disabled", "restricted"]
+    lane: str
+    reserve_tokens: int | None
+    default_session: str | None
+    default_reason: str | None
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+class GatewayKey(Shape, frozen=True, kw_only=True):
+    """A key of the gateway; null for scopes, models and limits is no limit. Of its secret only the `prefix` is known."""
+
+    id: str
+    organization_id: str
+    service_id: str | None
+    name: str
+    prefix: str
+    scopes: tuple[str, ...] | None
+    models: tuple[str, ...] | None
+    requests_per_minute: int | None
+    tokens_per_day: int | None
+    tokens_per_month: int | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+class GatewayKeyCreated(Shape, frozen=True, kw_only=True):
+    """A new key. The `secret` is told only once: it is empty in an answer that is given again."""
+
+    key: GatewayKey
+    secret: str
+
+
+class PlatformKey(Shape, frozen=True, kw_only=True):
+    """A key of the REST API for a backend. Its organization is empty where it reaches every one."""
+
+    id: str
+    organization_id: str
+    name: str
+    prefix: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+class PlatformKeyCreated(Shape, frozen=True, kw_only=True):
+    """A new key. The `secret` is told only once: it is empty in an answer that is given again."""
+
+    key: PlatformKey
+    secret: str
+
+
+class Event(Shape, frozen=True, kw_only=True):
+    """Something that happened to an organization; `detail` holds ids and amounts, as the kind has them."""
+
+    id: str
+    organization_id: str
+    at: datetime
+    kind: str
+    detail: dict[str, Any]
+
+
+class Act(Shape, frozen=True, kw_only=True):
+    """One administrative act: who, when, from where, what, and what it changed."""
+
+    id: str
+    organization_id: str
+    at: datetime
+    actor_kind: str
+    actor_id: str
+    actor_name: str
+    source: str
+    action: str
+    subject: str
+    before: Any
+    after: Any
