@@ -13,6 +13,8 @@
     │ ├ ScopeMissing
     │ ├ ServiceDisabled
     │ ├ ModelNotAllowed
+    │ ├ SecondFactorNeeded
+    │ ├ SignOnFailed
     │ └ SignInThrottled       *
     ├ NotFound                no such thing, or it is another tenant's
     │ ├ OrganizationNotFound
@@ -25,7 +27,8 @@
     │ ├ ServiceNotFound
     │ ├ KeyNotFound
     │ ├ ChannelNotFound
-    │ └ DeliveryNotFound
+    │ ├ DeliveryNotFound
+    │ └ LinkInvalid
     ├ Conflict                the thing is no longer in the state the command needs
     │ ├ IdempotencyConflict
     │ ├ OrganizationExists
@@ -35,7 +38,8 @@
     │ ├ PackExpired
     │ ├ TopupClosed
     │ ├ PersonExists
-    │ └ ServiceExists
+    │ ├ ServiceExists
+    │ └ LastAdministrator
     ├ BalanceRefused          the balance does not allow it
     │ ├ AiStopped
     │ └ BalanceHeld           *
@@ -152,6 +156,18 @@ class ModelNotAllowed(AccessDenied):
     code = "model_not_allowed"
 
 
+class SecondFactorNeeded(AccessDenied):
+    """The password was right; a code of the second factor is needed too."""
+
+    code = "second_factor_needed"
+
+
+class SignOnFailed(AccessDenied):
+    """Single sign-on did not succeed."""
+
+    code = "sign_on_failed"
+
+
 class SignInThrottled(AccessDenied):
     """Too many failed sign-ins; try again later."""
 
@@ -232,6 +248,12 @@ class DeliveryNotFound(NotFound):
     code = "delivery_not_found"
 
 
+class LinkInvalid(NotFound):
+    """This link does not open any more: it was used, replaced, or is too old."""
+
+    code = "link_invalid"
+
+
 class Conflict(TokenwellError):
     """The command does not fit the present state."""
 
@@ -291,6 +313,12 @@ class ServiceExists(Conflict):
     """The organization already has an AI service with this name or id."""
 
     code = "service_exists"
+
+
+class LastAdministrator(Conflict):
+    """This is the last administrator; make somebody else one first."""
+
+    code = "last_administrator"
 
 
 class BalanceRefused(TokenwellError):

@@ -23,6 +23,7 @@ from tokenwell.errors import (
     TokenwellError,
 )
 from tokenwell.service import people as service
+from tokenwell.service.credentials import token_hash
 from tokenwell.service.people import FAILURE_WINDOW, FAILURES_PER_EMAIL, FAILURES_PER_SOURCE, People, Person, Role
 from tokenwell.store import registry
 from tokenwell.store.dialects import open_engine, parse_database
@@ -289,7 +290,7 @@ def test_a_page_view_writes_the_time_of_last_use_at_most_once_a_minute(
 
     def seen_at() -> Any:
         with reading(engine) as connection:
-            session = find_session(connection, service._token_hash(token))
+            session = find_session(connection, token_hash(token))
         assert session is not None
         return session.seen_at
 

@@ -5,20 +5,26 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
+from tokenwell.service.audit import Audit
 from tokenwell.service.backward import Backward
 from tokenwell.service.browsing import Browsing
 from tokenwell.service.directory import Directory
+from tokenwell.service.first_run import FirstRun
 from tokenwell.service.inbox import Inbox
 from tokenwell.service.indexing import Indexing
+from tokenwell.service.invitations import Invitations
 from tokenwell.service.keys import Keys
+from tokenwell.service.members import Members
 from tokenwell.service.meter import Meter
 from tokenwell.service.packs import Packs
 from tokenwell.service.people import People
 from tokenwell.service.platform_keys import PlatformKeys
 from tokenwell.service.post import Mailer, Post
 from tokenwell.service.proving import Proving
+from tokenwell.service.resets import Resets
 from tokenwell.service.schedules import Schedules
 from tokenwell.service.sealing import Sealer
+from tokenwell.service.second_factors import SecondFactors
 from tokenwell.service.services import Services
 from tokenwell.service.subscriptions import Subscriptions
 from tokenwell.service.topups import Topups
@@ -52,6 +58,12 @@ class Suite:
         self.proving = Proving(meter.engine, meter, self.browsing)
         self.directory = Directory(meter.engine, platform=meter.thresholds, clock=meter.clock)
         self.platform_keys = PlatformKeys(meter.engine, meter.clock)
+        self.members = Members(self.people)
+        self.invitations = Invitations(self.people, self.mailer)
+        self.resets = Resets(self.people, self.mailer)
+        self.second_factors = SecondFactors(self.people, self.sealer)
+        self.first_run = FirstRun(self.people)
+        self.audit = Audit(meter.engine)
         self.services = Services(meter, changed=self.keys.forget_service)
         self.topups = Topups(meter)
         self.schedules = Schedules(meter)

@@ -8,10 +8,10 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Column, Connection, delete, insert, select, update
 
 from tokenwell.core.instants import from_micros, to_micros
-from tokenwell.store.schema import membership, organization, person, session, sign_in_failure
+from tokenwell.store.schema import membership, organization, person, person_preference, session, sign_in_failure
 
 
 class Role(StrEnum):
@@ -41,19 +41,37 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A person who is signed in, until `expires_at` at the latest."""
+    """A person who is signed in, until `expires_at` at the latest. `language` and `zone` are those they chose, if they did."""
 
     person: Person
     csrf_token: str
     created_at: datetime
     seen_at: datetime
     expires_at: datetime
+    language: str | None = None
+    zone: str | None = None
+
+
+class OpenSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A session as its person sees it: since when, from where, with what browser, and whether it is the one that asks."""
+
+    created_at: datetime
+    seen_at: datetime
+    source: str
+    agent: str
+    is_current: bool
 
 
 _PERSON = (person.c.person_id, person.c.email, person.c.name, person.c.is_platform_admin, person.c.created_at, person.c.disabled_at)
 
 
-def _person_from(row: Sequence[Any]) -> Person:
+def person_columns() -> tuple[Column[Any], ...]:
+    """Return the columns that `person_from` reads, in their order."""
+    return _PERSON
+
+
+def person_from(row: Sequence[Any]) -> Person:
+    """Return the person of a row that begins with `person_columns`."""
     return Person(
         id=row[0],
         email=row[1],
@@ -81,7 +99,24 @@ def add_person(connection: Connection, who: Person, password_hash: str) -> None:
 def find_person(connection: Connection, email: str) -> tuple[Person, str] | None:
     """Return the person of a normalized e-mail address with the password's hash, or None."""
     row = connection.execute(select(*_PERSON, person.c.password_hash).where(person.c.email == email)).one_or_none()
-    return None if row is None else (_person_from(row), row[6])
+    return None if row is None else (person_from(row), row[6])
+
+
+def get_person(connection: Connection, person_id: str) -> Person | None:
+    """Return a person by id, or None."""
+    row = connection.execute(select(*_PERSON).where(person.c.person_id == person_id)).one_or_none()
+    return None if row is None else person_from(row)
+
+
+def set_name(connection: Connection, person_id: str, name: str) -> None:
+    """Replace what a person is called."""
+    connection.execute(update(person).where(person.c.person_id == person_id).values(name=name))
+
+
+def put_preference(connection: Connection, person_id: str, *, language: str | None, zone: str | None) -> None:
+    """Keep the language and the time zone that a person chose; None for none."""
+    connection.execute(delete(person_preference).where(person_preference.c.person_id == person_id))
+    connection.execute(insert(person_preference).values(person_id=person_id, language=language, zone=zone))
 
 
 def has_person(connection: Connection, person_id: str) -> bool:
@@ -143,8 +178,8 @@ def memberships_of(connection: Connection, person_id: str, limit: int) -> tuple[
     return tuple(Membership(organization_id=row[0], organization_name=row[1], role=Role(row[2])) for row in rows)
 
 
-def add_session(connection: Connection, token_hash: bytes, opened: Session) -> None:
-    """Insert a session."""
+def add_session(connection: Connection, token_hash: bytes, opened: Session, *, source: str, agent: str) -> None:
+    """Insert a session, with the address and the browser it was opened from."""
     connection.execute(
         insert(session).values(
             token_hash=token_hash,
@@ -153,23 +188,57 @@ def add_session(connection: Connection, token_hash: bytes, opened: Session) -> N
             created_at=to_micros(opened.created_at),
             seen_at=to_micros(opened.seen_at),
             expires_at=to_micros(opened.expires_at),
+            source=source,
+            agent=agent,
         )
     )
 
 
 def find_session(connection: Connection, token_hash: bytes) -> Session | None:
     """Return the session of a token's hash with its person, whatever its age, or None."""
-    columns = (*_PERSON, session.c.csrf_token, session.c.created_at, session.c.seen_at, session.c.expires_at)
-    joined = select(*columns).join(person, person.c.person_id == session.c.person_id)
+    columns = (
+        *_PERSON, session.c.csrf_token, session.c.created_at, session.c.seen_at, session.c.expires_at, person_preference.c.language,
+        person_preference.c.zone,
+    )  # fmt: skip
+    joined = (
+        select(*columns)
+        .select_from(session)
+        .join(person, person.c.person_id == session.c.person_id)
+        .outerjoin(person_preference, person_preference.c.person_id == session.c.person_id)
+    )
     row = connection.execute(joined.where(session.c.token_hash == token_hash)).one_or_none()
     if row is None:
         return None
     return Session(
-        person=_person_from(row),
+        person=person_from(row),
         csrf_token=row[6],
         created_at=from_micros(row[7]),
         seen_at=from_micros(row[8]),
         expires_at=from_micros(row[9]),
+        language=row[10],
+        zone=row[11],
+    )
+
+
+def sessions_of(
+    connection: Connection, person_id: str, current: bytes | None, now: datetime, seen_since: datetime, limit: int
+) -> tuple[OpenSession, ...]:
+    """Return a person's sessions that are open at `now`, the one last used first."""
+    rows = connection.execute(
+        select(session.c.created_at, session.c.seen_at, session.c.source, session.c.agent, session.c.token_hash)
+        .where(session.c.person_id == person_id, session.c.expires_at > to_micros(now), session.c.seen_at >= to_micros(seen_since))
+        .order_by(session.c.seen_at.desc(), session.c.token_hash)
+        .limit(limit)
+    )
+    return tuple(
+        OpenSession(
+            created_at=from_micros(row[0]),
+            seen_at=from_micros(row[1]),
+            source=row[2] or "",
+            agent=row[3] or "",
+            is_current=current is not None and bytes(row[4]) == current,
+        )
+        for row in rows
     )
 
 

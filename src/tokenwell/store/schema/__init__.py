@@ -20,12 +20,18 @@ from tokenwell.store.schema.alerts import attempt, channel, delivery, event_read
 from tokenwell.store.schema.answers import stored_answer
 from tokenwell.store.schema.browsing import journal_mark, ledger_block, session_summary
 from tokenwell.store.schema.columns import metadata
+from tokenwell.store.schema.doors import access_link, person_identity, person_preference, recovery_code, second_factor
 from tokenwell.store.schema.happenings import act, event
 from tokenwell.store.schema.ledger import account, entry, growth, hold, key_usage, organization, pack, rate, rollup
 from tokenwell.store.schema.schedules import schedule
 from tokenwell.store.schema.topups import topup
 
 __all__ = [
+    "access_link",
+    "person_identity",
+    "person_preference",
+    "recovery_code",
+    "second_factor",
     "account",
     "act",
     "attempt",

@@ -113,6 +113,8 @@ session = Table(
     Column("created_at", Instant, nullable=False),
     Column("seen_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
+    Column("source", Text),
+    Column("agent", Text),
     PrimaryKeyConstraint("token_hash"),
     ForeignKeyConstraint(["person_id"], ["person.person_id"]),
     Index("ix_session_person", "person_id"),
