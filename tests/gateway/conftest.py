@@ -115,6 +115,10 @@ class House:
         self._clients.append(client)
         return client
 
+    def closes(self, client: Any) -> None:
+        """Close a client with the house."""
+        self._clients.append(client)
+
     async def close(self) -> None:
         """Close every client."""
         for client in self._clients:

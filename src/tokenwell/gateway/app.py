@@ -15,6 +15,7 @@ from tokenwell.gateway.chat import CHAT, COMPLETIONS
 from tokenwell.gateway.dialects import Dialect
 from tokenwell.gateway.embeddings import EMBEDDINGS
 from tokenwell.gateway.exchange import BodyTooLarge, ClientGone, Exchange, Message, Receive, Send, Unspeakable
+from tokenwell.gateway.media import MEDIA
 from tokenwell.gateway.messages import MESSAGES
 from tokenwell.gateway.metering import Metering
 from tokenwell.gateway.passing import Passing, is_passed, scope_of, telling_for
@@ -27,7 +28,9 @@ from tokenwell.service.keys import GatewayKey, Keys, KeyScope, check_use
 from tokenwell.service.meter import Meter
 from tokenwell.service.ports import new_id
 
-DIALECTS: dict[str, Dialect] = {"/v1" + dialect.path: dialect for dialect in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)}
+DIALECTS: dict[str, Dialect] = {
+    "/v1" + dialect.path: dialect for dialect in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES, *MEDIA)
+}
 """What is metered, by its address."""
 
 LET_GO_SECONDS = 2.0
@@ -55,7 +58,7 @@ class Gateway:
         self._body_limit_bytes = settings.body_limit_bytes
         self._settlements = Settlements(meter)
         self._answers = Answers(meter.engine, meter.clock)
-        self._passing = Passing(upstream, self._answers, body_limit_bytes=settings.body_limit_bytes)
+        self._passing = Passing(meter.aio, upstream, self._answers, body_limit_bytes=settings.body_limit_bytes)
         self._metering = Metering(
             meter,
             upstream,
@@ -135,10 +138,10 @@ class Gateway:
         exchange.allow("POST")
         scope = KeyScope.EMBED if dialect is EMBEDDINGS else KeyScope.GENERATE
         key = await self._authenticate(exchange, scope)
-        exchange.require_json()
+        content_type = exchange.require(*dialect.media_types)
         body = await exchange.read(self._body_limit_bytes)
         labels = Labels(_label(exchange, b"x-tokenwell-session"), _label(exchange, b"x-tokenwell-reason"))
-        request = dialect.parse(body, labels)
+        request = dialect.parse(body, labels, content_type)
         check_use(key, scope, request.model)
         await self._metering.answer(key, dialect, request, exchange, request_id=request_id)
 

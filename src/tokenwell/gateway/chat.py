@@ -24,7 +24,7 @@ from tokenwell.gateway.asking import (
     session_of,
 )
 from tokenwell.gateway.completions import Completion, parse_completion
-from tokenwell.gateway.dialects import Reported
+from tokenwell.gateway.dialects import JSON_ONLY, Reported
 from tokenwell.gateway.openai import OPENAI
 from tokenwell.gateway.streams import EventStream, data_of
 
@@ -62,8 +62,9 @@ class ChatDialect:
 
     path = "/chat/completions"
     telling = OPENAI
+    media_types = JSON_ONLY
 
-    def parse(self, body: bytes, labels: Labels = UNLABELLED) -> AiRequest:
+    def parse(self, body: bytes, labels: Labels = UNLABELLED, content_type: bytes = b"") -> AiRequest:
         """Return what a body asks for. The labels given go before the body's own. Raises RequestInvalid."""
         asked = _reader.read(body, _decode_body)
         if not bytes(asked.messages).startswith(b"["):
@@ -119,7 +120,7 @@ class CompletionsDialect(ChatDialect):
 
     path = "/completions"
 
-    def parse(self, body: bytes, labels: Labels = UNLABELLED) -> AiRequest:
+    def parse(self, body: bytes, labels: Labels = UNLABELLED, content_type: bytes = b"") -> AiRequest:
         """Return what a body asks for. The labels given go before the body's own. Raises RequestInvalid."""
         asked = _prompt_reader.read(body, _decode_prompt_body)
         streams = bool(asked.stream)

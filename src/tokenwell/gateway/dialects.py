@@ -6,7 +6,11 @@ from typing import Any, NamedTuple, Protocol
 
 from tokenwell.core.usage import Usage
 from tokenwell.gateway.asking import AiRequest, Labels
+from tokenwell.gateway.multipart import MULTIPART
 from tokenwell.gateway.telling import Telling
+
+JSON_ONLY = (b"application/json",)
+FORM = (b"application/json", MULTIPART)
 
 
 class Reported(NamedTuple):
@@ -78,7 +82,11 @@ class Dialect(Protocol):
     def telling(self) -> Telling:
         """How errors are told."""
 
-    def parse(self, body: bytes, labels: Labels) -> AiRequest:
+    @property
+    def media_types(self) -> tuple[bytes, ...]:
+        """The kinds of body it takes."""
+
+    def parse(self, body: bytes, labels: Labels, content_type: bytes) -> AiRequest:
         """Return what a body asks for. The labels given go before the body's own. Raises RequestInvalid."""
 
     def read(self, body: bytes) -> Answer | None:

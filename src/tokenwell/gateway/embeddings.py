@@ -37,7 +37,7 @@ class EmbeddingsDialect(ChatDialect):
 
     path = "/embeddings"
 
-    def parse(self, body: bytes, labels: Labels = UNLABELLED) -> AiRequest:
+    def parse(self, body: bytes, labels: Labels = UNLABELLED, content_type: bytes = b"") -> AiRequest:
         """Return what a body asks for. The labels given go before the body's own. Raises RequestInvalid."""
         asked = _reader.read(body, _decode_body)
         return AiRequest(

@@ -55,12 +55,15 @@ class Exchange:
         if self.method not in methods:
             raise Unspeakable(405, f"Only {' and '.join(methods)} is understood here.", (b"allow", ", ".join(methods).encode()))
 
-    def require_json(self) -> None:
-        """Raise Unspeakable unless the body is JSON, uncompressed."""
-        if self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
-            raise Unspeakable(415, "Send JSON, with Content-Type: application/json.")
+    def require(self, *media_types: bytes) -> bytes:
+        """Return the body's Content-Type. Raises Unspeakable unless it is one of these, and the body is uncompressed."""
+        kind = self.headers.get(b"content-type", b"")
+        if kind.partition(b";")[0].strip().lower() not in media_types:
+            told = " or ".join(each.decode() for each in media_types)
+            raise Unspeakable(415, f"Send {'JSON, with ' if len(media_types) == 1 else ''}Content-Type: {told}.")
         if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise Unspeakable(415, "Send the body uncompressed.")
+        return kind
 
     async def read(self, limit_bytes: int) -> bytes:
         """Return the whole body. Raises BodyTooLarge as soon as that is known, ClientGone if it never comes."""

@@ -23,7 +23,7 @@ from tokenwell.gateway.asking import (
     reason_of,
     session_of,
 )
-from tokenwell.gateway.dialects import Reported
+from tokenwell.gateway.dialects import JSON_ONLY, Reported
 from tokenwell.gateway.streams import EventStream, data_of
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_CHARGE_TOKENS)]
@@ -132,8 +132,9 @@ class MessagesDialect:
 
     path = "/messages"
     telling = ANTHROPIC
+    media_types = JSON_ONLY
 
-    def parse(self, body: bytes, labels: Labels = UNLABELLED) -> AiRequest:
+    def parse(self, body: bytes, labels: Labels = UNLABELLED, content_type: bytes = b"") -> AiRequest:
         """Return what a body asks for. The labels given go before the body's own. Raises RequestInvalid."""
         asked = _reader.read(body, _decode_body)
         if not bytes(asked.messages).startswith(b"["):

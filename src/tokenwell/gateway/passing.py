@@ -10,18 +10,21 @@ from tokenwell.core.identifiers import LABEL_LIMIT
 from tokenwell.errors import NotFound
 from tokenwell.gateway.anthropic import ANTHROPIC
 from tokenwell.gateway.asking import model_in
+from tokenwell.gateway.dialects import JSON_ONLY
 from tokenwell.gateway.exchange import Exchange
 from tokenwell.gateway.openai import OPENAI
-from tokenwell.gateway.receipts import REQUEST_ID
-from tokenwell.gateway.telling import Telling
+from tokenwell.gateway.receipts import REQUEST_ID, record_of
+from tokenwell.gateway.telling import JSON, Telling
 from tokenwell.gateway.upstream import Upstream, UpstreamAnswer
 from tokenwell.service.answers import Answers
 from tokenwell.service.keys import GatewayKey, KeyScope, check_use
+from tokenwell.service.meter import AsyncMeter
 
 FREE = {"/v1/messages/count_tokens", "/v1/moderations", "/v1/responses/input_tokens"}
 """Calls that are not charged."""
 
 _MODELS = re.compile(r"/v1/models(?:/(.*))?")
+_REQUEST = re.compile(r"/v1/requests/([\w.:-]+)")
 _RESPONSE = re.compile(r"/v1/responses/([\w-]+)(/cancel|/input_items)?")
 _RESPONSE_METHODS = {None: ("GET", "DELETE"), "/cancel": ("POST",), "/input_items": ("GET",)}
 
@@ -30,8 +33,8 @@ _MODEL = re.compile(r"(?!\.+(?:/|$))[\w@~:+.-]+(?:/(?!\.+(?:/|$))[\w@~:+.-]+)*")
 
 
 def is_passed(path: str) -> bool:
-    """Return whether there is something at a path that is passed on."""
-    return path in FREE or bool(_MODELS.fullmatch(path) or _RESPONSE.fullmatch(path))
+    """Return whether there is something at a path that is not charged."""
+    return path in FREE or any(pattern.fullmatch(path) for pattern in (_MODELS, _RESPONSE, _REQUEST))
 
 
 def scope_of(path: str) -> KeyScope:
@@ -40,9 +43,10 @@ def scope_of(path: str) -> KeyScope:
 
 
 class Passing:
-    """Passes calls on for holders of a key."""
+    """Passes calls on for holders of a key, and tells them what a request of theirs was charged."""
 
-    def __init__(self, upstream: Upstream, answers: Answers, *, body_limit_bytes: int) -> None:
+    def __init__(self, meter: AsyncMeter, upstream: Upstream, answers: Answers, *, body_limit_bytes: int) -> None:
+        self._meter = meter
         self._upstream = upstream
         self._answers = answers
         self._body_limit_bytes = body_limit_bytes
@@ -50,6 +54,9 @@ class Passing:
     async def answer(self, key: GatewayKey, exchange: Exchange, request_id: str) -> None:
         """Answer a call to a path that is passed on. Raises Unspeakable, NotFound, RequestInvalid, UpstreamError."""
         path = exchange.path
+        if request := _REQUEST.fullmatch(path):
+            await self._tell(key, exchange, request[1], request_id)
+            return
         if path in FREE:
             answer = await self._free(key, exchange)
         elif models := _MODELS.fullmatch(path):
@@ -60,9 +67,15 @@ class Passing:
             answer = await self._response(key, exchange, response[1], response[2])
         await _pass_back(answer, exchange, request_id)
 
+    async def _tell(self, key: GatewayKey, exchange: Exchange, asked_id: str, request_id: str) -> None:
+        """Tell what the ledger knows of a request, if it is the organization's own."""
+        exchange.allow("GET")
+        record = record_of(await self._meter.request(key.organization_id, asked_id))
+        await exchange.answer(200, [JSON, (REQUEST_ID, request_id.encode())], record)
+
     async def _free(self, key: GatewayKey, exchange: Exchange) -> UpstreamAnswer:
         exchange.allow("POST")
-        exchange.require_json()
+        exchange.require(*JSON_ONLY)
         body = await exchange.read(self._body_limit_bytes)
         path = exchange.path.removeprefix("/v1")
         model = model_in(body)

@@ -10,6 +10,7 @@ import msgspec
 from tokenwell.errors import RequestInvalid
 from tokenwell.gateway.bodies import set_member
 from tokenwell.gateway.models import Kind, Provider, resolve
+from tokenwell.gateway.multipart import MULTIPART, set_field
 from tokenwell.gateway.upstream import HttpAnswer, HttpUpstream
 
 ANTHROPIC_VERSION = b"2023-06-01"
@@ -24,6 +25,13 @@ def speaks(kind: Kind, path: str) -> bool:
     if path.startswith(MESSAGES):
         return kind in (Kind.ANTHROPIC, Kind.OPENAI_COMPATIBLE)
     return kind is not Kind.ANTHROPIC or path.startswith(("/chat/completions", "/models"))
+
+
+def _renamed(body: bytes, content_type: bytes, model: str) -> bytes:
+    """Return a body with another model's name in it."""
+    if content_type.lower().startswith(MULTIPART):
+        return set_field(body, content_type, "model", model.encode())
+    return set_member(body, "model", msgspec.json.encode(model))
 
 
 class AiProvider:
@@ -71,7 +79,7 @@ class AiProvider:
     ) -> HttpAnswer:
         """Send a request; `model` is the name to put into the body, None if it has that already. Raises UpstreamError."""
         if body and model is not None:
-            body = set_member(body, "model", msgspec.json.encode(model))
+            body = _renamed(body, headers.get(b"content-type", b""), model)
         extra = b""
         if self.kind is Kind.ANTHROPIC:
             extra = self._anthropic_bearer if path.startswith("/chat/completions") else self._anthropic_key

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import msgspec
 
+from tokenwell.core.journal import ESTIMATED, LATE, EntryKind
 from tokenwell.core.receipts import Receipt
 from tokenwell.errors import BalanceRefused
 from tokenwell.gateway.exchange import Headers
+from tokenwell.service.shapes import LedgerLine
 
 PACKS_SHOWN = 20
 """How many packs a header names; a request that drew from more says how many more."""
@@ -32,6 +37,42 @@ def refusal_headers(error: BalanceRefused) -> Headers:
 def comment_of(receipt: Receipt | None, request_id: str) -> bytes:
     """Return the same as a comment of a stream of server-sent events, which clients skip: `: tokenwell {…}`."""
     return b": tokenwell " + msgspec.json.encode(dict(_facts(receipt, request_id))) + b"\n\n"
+
+
+def record_of(lines: Sequence[LedgerLine]) -> bytes:
+    """Return what the ledger knows of a request, as JSON: its receipt, who asked and why, and what the provider reported."""
+    entries = [line.entry for line in lines]
+    charged = [line for line in lines if line.entry.kind in (EntryKind.DEBIT, EntryKind.OVERAGE)]
+    first, last = entries[0], entries[-1]
+    detail = msgspec.json.decode(first.detail) if first.detail else {}
+    return msgspec.json.encode(
+        {
+            "object": "tokenwell.request",
+            "id": first.request_id,
+            "at": first.at,
+            "model": first.model,
+            "session": first.session,
+            "reason": first.reason,
+            "service_id": first.service_id,
+            "key_id": first.key_id,
+            "charged": sum(line.entry.amount_tokens for line in charged),
+            "overage": sum(line.entry.amount_tokens for line in charged if line.entry.kind is EntryKind.OVERAGE),
+            "prompt": sum(line.entry.prompt_tokens or 0 for line in charged),
+            "completion": sum(line.entry.completion_tokens or 0 for line in charged),
+            "estimated": bool(first.flags & ESTIMATED),
+            "late": bool(first.flags & LATE),
+            "packs": [_drawn(line) for line in charged if line.entry.pack_id],
+            "balance": last.balance_after_tokens,
+            "state": last.state_after.value,
+            "usage": detail.get("usage"),
+            "provider_usage": detail.get("raw"),
+            "facts": detail.get("facts"),
+        }
+    )
+
+
+def _drawn(line: LedgerLine) -> dict[str, Any]:
+    return {"pack_id": line.entry.pack_id, "pack_number": line.pack_number, "amount": line.entry.amount_tokens}
 
 
 def _facts(receipt: Receipt | None, request_id: str) -> list[tuple[str, str | int]]:

@@ -239,7 +239,8 @@ class HttpUpstream:
                 head += b"%s: %s\r\n" % (name, headers[name])
         if body is None:
             return head + b"\r\n"
-        return head + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        kind = headers.get(b"content-type", b"application/json")
+        return head + b"Content-Type: %s\r\nContent-Length: %d\r\n\r\n%s" % (kind, len(body), body)
 
 
 class HttpAnswer:
