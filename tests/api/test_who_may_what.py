@@ -79,6 +79,11 @@ ROWS: dict[str, tuple[Scope, bool]] = {
     "pause_schedule": (Scope.PACKS_WRITE, False),
     "resume_schedule": (Scope.PACKS_WRITE, False),
     "end_schedule": (Scope.PACKS_WRITE, False),
+    "create_codes": (Scope.PACKS_WRITE, False),
+    "list_code_batches": (Scope.PACKS_READ, False),
+    "get_code_batch": (Scope.PACKS_READ, False),
+    "revoke_code_batch": (Scope.PACKS_WRITE, False),
+    "redeem_code": (Scope.TOPUPS_WRITE, False),
 }
 
 OPERATIONS = operations()

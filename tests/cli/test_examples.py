@@ -68,9 +68,17 @@ def test_examples_run(path: tuple[str, ...], shell: Shell) -> None:
     (key,) = shell("key", "list", "acme", "--json").answer["items"]
     platform_key = shell("platform-key", "create", "--name", "Billing", "--scope", "ledger:read", "--json").answer
     (schedule,) = shell("schedule", "list", "acme", "--json").answer["items"]
-    there = {"sch": schedule["id"], "key": key["id"], "pkey": platform_key["id"], "svc": "support-agent"}
+    batch = shell("code", "create", "5", "1", "--json").answer
+    there = {
+        "sch": schedule["id"],
+        "bat": batch["batch"]["id"],
+        "key": key["id"],
+        "pkey": platform_key["id"],
+        "svc": "support-agent",
+    }
     for example in examples_of(COMMANDS[path]):
-        words = shlex.split(re.sub(r"\b(p?key|svc|sch)_\w{26}", lambda match: there[match[1]], example))
+        words = shlex.split(re.sub(r"\b(p?key|svc|sch|bat)_\w{26}", lambda match: there[match[1]], example))
+        words = [batch["codes"][0] if re.fullmatch(r"(2{5}-?){4}", word) else word for word in words]
         if not serves(words):
             ended = shell(*words[1:])
             assert (ended.code, ended.err) == (0, ""), example

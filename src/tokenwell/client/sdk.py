@@ -71,6 +71,11 @@ class Tokenwell(Sender):
     pause_schedule = does(Calls.pause_schedule)
     resume_schedule = does(Calls.resume_schedule)
     end_schedule = does(Calls.end_schedule)
+    create_codes = does(Calls.create_codes)
+    list_code_batches = does(Calls.list_code_batches)
+    get_code_batch = does(Calls.get_code_batch)
+    revoke_code_batch = does(Calls.revoke_code_batch)
+    redeem_code = does(Calls.redeem_code)
 
     each_organization = each(Calls.list_organizations)
     each_pack = each(Calls.list_packs)
@@ -84,6 +89,7 @@ class Tokenwell(Sender):
     each_topup_of_all = each(Calls.list_all_topups)
     each_schedule = each(Calls.list_schedules)
     each_schedule_of_all = each(Calls.list_all_schedules)
+    each_code_batch = each(Calls.list_code_batches)
 
 
 class AsyncTokenwell(AsyncSender):
@@ -146,6 +152,11 @@ class AsyncTokenwell(AsyncSender):
     pause_schedule = adoes(Calls.pause_schedule)
     resume_schedule = adoes(Calls.resume_schedule)
     end_schedule = adoes(Calls.end_schedule)
+    create_codes = adoes(Calls.create_codes)
+    list_code_batches = adoes(Calls.list_code_batches)
+    get_code_batch = adoes(Calls.get_code_batch)
+    revoke_code_batch = adoes(Calls.revoke_code_batch)
+    redeem_code = adoes(Calls.redeem_code)
 
     each_organization = aeach(Calls.list_organizations)
     each_pack = aeach(Calls.list_packs)
@@ -159,3 +170,4 @@ class AsyncTokenwell(AsyncSender):
     each_topup_of_all = aeach(Calls.list_all_topups)
     each_schedule = aeach(Calls.list_schedules)
     each_schedule_of_all = aeach(Calls.list_all_schedules)
+    each_code_batch = aeach(Calls.list_code_batches)

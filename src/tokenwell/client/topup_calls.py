@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from typing import Literal
+from urllib.parse import quote
 
 from tokenwell.client import topups
 from tokenwell.client.requests import Request, Tokens, at, read, write
-from tokenwell.client.shapes import Page
+from tokenwell.client.shapes import PackGranted, Page
 
 
 class TopupCalls:
@@ -117,6 +118,39 @@ class TopupCalls:
     def end_schedule(self, organization_id: str, schedule_id: str, *, key: str | None = None) -> Request[topups.Schedule]:
         """End a recurring grant for good."""
         return write("POST", _schedules(organization_id, schedule_id, "end"), topups.Schedule, key)
+
+    def create_codes(
+        self,
+        amount: Tokens,
+        count: int,
+        *,
+        valid_days: int | None = None,
+        expires_at: datetime | None = None,
+        priority: int = 0,
+        note: str = "",
+        key: str | None = None,
+    ) -> Request[topups.CodesMade]:
+        """Make redemption codes. They are told only in this answer; with the same key again, it has none."""
+        body = topups.NewCodes(
+            amount=amount, count=count, valid_days=valid_days, expires_at=expires_at, priority=priority, note=note
+        )
+        return write("POST", "/v1/code-batches", topups.CodesMade, key, body)
+
+    def list_code_batches(self, *, cursor: str | None = None, limit: int | None = None) -> Request[Page[topups.CodeBatch]]:
+        """List batches of redemption codes, the latest first."""
+        return read("/v1/code-batches", Page[topups.CodeBatch], cursor=cursor, limit=limit)
+
+    def get_code_batch(self, batch_id: str) -> Request[topups.CodeBatch]:
+        """Return a batch of redemption codes."""
+        return read(f"/v1/code-batches/{quote(batch_id, safe='')}", topups.CodeBatch)
+
+    def revoke_code_batch(self, batch_id: str, *, key: str | None = None) -> Request[topups.CodeBatch]:
+        """Let nobody redeem what is left of a batch."""
+        return write("POST", f"/v1/code-batches/{quote(batch_id, safe='')}/revoke", topups.CodeBatch, key)
+
+    def redeem_code(self, organization_id: str, code: str, *, key: str | None = None) -> Request[PackGranted]:
+        """Grant an organization the pack of a code. Raises RequestInvalid, RequestsLimited."""
+        return write("POST", at(organization_id, "redeem"), PackGranted, key, topups.Redemption(code=code))
 
 
 def _schedules(organization_id: str, *parts: str) -> str:

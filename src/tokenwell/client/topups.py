@@ -138,3 +138,42 @@ class Schedule(Shape, frozen=True, kw_only=True):
     skipped: int
     paused_at: datetime | None
     ended_at: datetime | None
+
+
+class NewCodes(Body, frozen=True, kw_only=True):
+    """Redemption codes to make: each is worth a pack, valid for `valid_days` from when it is redeemed, null for ever."""
+
+    amount: Amount
+    count: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+    valid_days: Annotated[int, msgspec.Meta(ge=1, le=36_600)] | None = None
+    expires_at: datetime | None = None
+    priority: int = 0
+    note: str = ""
+
+
+class Redemption(Body, frozen=True, kw_only=True):
+    """A code as it was typed."""
+
+    code: str
+
+
+class CodeBatch(Shape, frozen=True, kw_only=True):
+    """A batch of redemption codes, and how many of them are redeemed."""
+
+    id: str
+    amount_tokens: int
+    codes: int
+    redeemed: int
+    valid_days: int | None
+    priority: int
+    note: str
+    expires_at: datetime | None
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class CodesMade(Shape, frozen=True, kw_only=True):
+    """A new batch and its codes, which are told only here."""
+
+    batch: CodeBatch
+    codes: tuple[str, ...]

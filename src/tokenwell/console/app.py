@@ -13,12 +13,25 @@ from starlette.routing import Route
 from starlette.types import ExceptionHandler
 
 from tokenwell.config import Settings
-from tokenwell.console import admin, changes, granting, ledgerpage, live, operations, packpage, pages, security, signin, usagepage
+from tokenwell.console import (
+    admin,
+    changes,
+    granting,
+    ledgerpage,
+    live,
+    operations,
+    packpage,
+    pages,
+    security,
+    signin,
+    topuppages,
+    usagepage,
+)
 from tokenwell.console.visits import Console, Visit, console_of
 from tokenwell.errors import NotFound, RequestInvalid, StoreError
 from tokenwell.service.suite import Suite
 
-_PAGES = (pages, granting, changes, packpage, ledgerpage, usagepage, live, admin, operations)
+_PAGES = (pages, granting, changes, packpage, ledgerpage, usagepage, live, admin, operations, topuppages)
 """The modules of pages; each has its routes in `ROUTES`."""
 
 RETRY_SECONDS = 5

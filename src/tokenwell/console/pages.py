@@ -17,6 +17,7 @@ from tokenwell.console.ledgerpage import ledger_context
 from tokenwell.console.listing import USAGE_RANGE, USAGE_RANGES, Asked, Listing, read_listing
 from tokenwell.console.outlook import PAST_DAYS, outlook_view
 from tokenwell.console.presenters import UsageRow, balance_view, next_expiry, packs_view, usage_row
+from tokenwell.console.topuppages import request_state
 from tokenwell.console.usagepage import DRAWN, Chart, chart_of
 from tokenwell.console.visits import Visit
 from tokenwell.core.forecast import Forecast
@@ -62,6 +63,7 @@ def _read_packs(visit: Visit) -> dict[str, Any]:
         | {
             "f": formats,
             "link": asked.link,
+            "topup_state": request_state(visit, balance),
             "packs": packs_view(
                 listing.lines,
                 counts=listing.counts,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
+from tokenwell.service.approval_links import ApprovalLinks
 from tokenwell.service.audit import Audit
 from tokenwell.service.backward import Backward
 from tokenwell.service.browsing import Browsing
+from tokenwell.service.codes import Codes
 from tokenwell.service.directory import Directory
 from tokenwell.service.first_run import FirstRun
 from tokenwell.service.inbox import Inbox
@@ -66,6 +68,8 @@ class Suite:
         self.audit = Audit(meter.engine)
         self.services = Services(meter, changed=self.keys.forget_service)
         self.topups = Topups(meter)
+        self.approval_links = ApprovalLinks(meter, self.topups, self.sealer)
+        self.codes = Codes(meter)
         self.schedules = Schedules(meter)
 
         self.inbox = Inbox(meter.engine, meter.clock)

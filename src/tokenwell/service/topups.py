@@ -34,7 +34,7 @@ from tokenwell.store.reader import reading
 from tokenwell.store.topups import WAITING, Terms, Topup, TopupStatus
 from tokenwell.store.writer import transaction
 
-__all__ = ["Approved", "Terms", "Topup", "TopupStatus", "Topups"]
+__all__ = ["WAITING", "Approved", "Terms", "Topup", "TopupStatus", "Topups"]
 
 _KEY = "topup:{}"
 

@@ -119,6 +119,12 @@ def put_preference(connection: Connection, person_id: str, *, language: str | No
     connection.execute(insert(person_preference).values(person_id=person_id, language=language, zone=zone))
 
 
+def person_of(connection: Connection, person_id: str) -> Person | None:
+    """Return the person with an id, or None."""
+    row = connection.execute(select(*_PERSON).where(person.c.person_id == person_id)).first()
+    return None if row is None else person_from(row)
+
+
 def has_person(connection: Connection, person_id: str) -> bool:
     """Return whether there is such a person."""
     return connection.execute(select(person.c.person_id).where(person.c.person_id == person_id)).first() is not None

@@ -19,6 +19,7 @@ from tokenwell.store.schema.access import (
 from tokenwell.store.schema.alerts import attempt, channel, delivery, event_read, job, told
 from tokenwell.store.schema.answers import stored_answer
 from tokenwell.store.schema.browsing import journal_mark, ledger_block, session_summary
+from tokenwell.store.schema.codes import code, code_batch
 from tokenwell.store.schema.columns import metadata
 from tokenwell.store.schema.doors import access_link, person_identity, person_preference, recovery_code, second_factor
 from tokenwell.store.schema.happenings import act, event
@@ -38,6 +39,8 @@ __all__ = [
     "channel",
     "delivery",
     "ai_service",
+    "code",
+    "code_batch",
     "creation",
     "entry",
     "event",

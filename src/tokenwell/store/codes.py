@@ -1,0 +1,162 @@
+"""Redemption codes in tables. Every function works in the caller's transaction. Of a code only its hash is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, func, insert, select, update
+
+from tokenwell.core.happenings import PLATFORM, Actor
+from tokenwell.core.instants import NEVER_MICROS, expiry_micros, from_micros, to_micros
+from tokenwell.store.schema import code as _code
+from tokenwell.store.schema import code_batch as _batch
+
+
+class CodeBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """Codes that were made together. Each grants a pack of `amount_tokens`, valid for `valid_days` from when it is redeemed (None:
+    for ever). They can be redeemed until `expires_at` (None: for ever), unless the batch was revoked."""
+
+    id: str
+    amount_tokens: int
+    codes: int
+    valid_days: int | None = None
+    priority: int = 0
+    note: str = ""
+    expires_at: datetime | None = None
+    created_at: datetime
+    created_by: Actor
+    revoked_at: datetime | None = None
+    redeemed: int = 0
+
+
+class Code(msgspec.Struct, frozen=True, kw_only=True):
+    """One code of a batch, and by whom it was redeemed."""
+
+    id: str
+    batch: CodeBatch
+    redeemed_for: str | None = None
+    redeemed_at: datetime | None = None
+    pack_id: str | None = None
+
+
+def _batch_from(row: Sequence[Any], redeemed: int = 0) -> CodeBatch:
+    return CodeBatch(
+        id=row[1],
+        amount_tokens=row[2],
+        codes=row[3],
+        valid_days=row[4],
+        priority=row[5],
+        note=row[6],
+        expires_at=None if row[7] == NEVER_MICROS else from_micros(row[7]),
+        created_at=from_micros(row[8]),
+        created_by=msgspec.json.decode(row[9], type=Actor),
+        revoked_at=None if row[10] is None else from_micros(row[10]),
+        redeemed=redeemed,
+    )
+
+
+def add_batch(connection: Connection, batch: CodeBatch, hashes: Sequence[tuple[str, bytes]]) -> None:
+    """Insert a batch with the id and the hash of each of its codes."""
+    connection.execute(
+        insert(_batch).values(
+            organization_id=PLATFORM,
+            batch_id=batch.id,
+            amount_tokens=batch.amount_tokens,
+            codes=batch.codes,
+            valid_days=batch.valid_days,
+            priority=batch.priority,
+            note=batch.note,
+            expires_at=expiry_micros(batch.expires_at),
+            created_at=to_micros(batch.created_at),
+            created_by=msgspec.json.encode(batch.created_by).decode(),
+        )
+    )
+    rows = [{"organization_id": PLATFORM, "code_hash": each, "code_id": code_id, "batch_id": batch.id} for code_id, each in hashes]
+    connection.execute(insert(_code), rows)
+
+
+def find_batch(connection: Connection, batch_id: str) -> CodeBatch | None:
+    """Return a batch, or None."""
+    row = connection.execute(select(_batch).where(_batch.c.organization_id == PLATFORM, _batch.c.batch_id == batch_id)).first()
+    return None if row is None else _batch_from(row, _redeemed(connection, [batch_id]).get(batch_id, 0))
+
+
+def batches(connection: Connection, *, before: str | None, limit: int) -> list[CodeBatch]:
+    """Return batches, the latest first, those before the id `before`."""
+    query = select(_batch).where(_batch.c.organization_id == PLATFORM)
+    if before is not None:
+        query = query.where(_batch.c.batch_id < before)
+    rows = connection.execute(query.order_by(_batch.c.batch_id.desc()).limit(limit)).all()
+    redeemed = _redeemed(connection, [row[1] for row in rows])
+    return [_batch_from(row, redeemed.get(row[1], 0)) for row in rows]
+
+
+def _redeemed(connection: Connection, batch_ids: Sequence[str]) -> dict[str, int]:
+    rows = connection.execute(
+        select(_code.c.batch_id, func.count())
+        .where(_code.c.organization_id == PLATFORM, _code.c.batch_id.in_(batch_ids), _code.c.redeemed_for.is_not(None))
+        .group_by(_code.c.batch_id)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def revoke_batch(connection: Connection, batch_id: str, at: datetime) -> bool:
+    """Revoke what of a batch is not redeemed; returns whether it was not revoked before."""
+    changed = connection.execute(
+        update(_batch)
+        .where(_batch.c.organization_id == PLATFORM, _batch.c.batch_id == batch_id, _batch.c.revoked_at.is_(None))
+        .values(revoked_at=to_micros(at))
+    )
+    return changed.rowcount > 0
+
+
+def find_code(connection: Connection, code_hash: bytes) -> Code | None:
+    """Return the code with a hash, or None."""
+    row = connection.execute(select(_code).where(_code.c.organization_id == PLATFORM, _code.c.code_hash == code_hash)).first()
+    if row is None:
+        return None
+    batch = connection.execute(select(_batch).where(_batch.c.organization_id == PLATFORM, _batch.c.batch_id == row[3])).one()
+    return Code(
+        id=row[2],
+        batch=_batch_from(batch),
+        redeemed_for=row[4],
+        redeemed_at=None if row[5] is None else from_micros(row[5]),
+        pack_id=row[7],
+    )
+
+
+def claim_code(connection: Connection, code_hash: bytes, *, organization_id: str, at: datetime, by: Actor) -> bool:
+    """Note for which organization a code is redeemed; returns whether nobody did before."""
+    changed = connection.execute(
+        update(_code)
+        .where(_code.c.organization_id == PLATFORM, _code.c.code_hash == code_hash, _code.c.redeemed_for.is_(None))
+        .values(redeemed_for=organization_id, redeemed_at=to_micros(at), redeemed_by=msgspec.json.encode(by).decode())
+    )
+    return changed.rowcount > 0
+
+
+def unclaim_code(connection: Connection, code_hash: bytes, *, organization_id: str) -> None:
+    """Free a code whose pack could not be granted."""
+    connection.execute(
+        update(_code)
+        .where(
+            _code.c.organization_id == PLATFORM,
+            _code.c.code_hash == code_hash,
+            _code.c.redeemed_for == organization_id,
+            _code.c.pack_id.is_(None),
+        )
+        .values(redeemed_for=None, redeemed_at=None, redeemed_by=None)
+    )
+
+
+def set_pack(connection: Connection, code_hash: bytes, pack_id: str) -> bool:
+    """Note the pack that a code granted; returns whether that was news."""
+    changed = connection.execute(
+        update(_code)
+        .where(_code.c.organization_id == PLATFORM, _code.c.code_hash == code_hash, _code.c.pack_id.is_(None))
+        .values(pack_id=pack_id)
+    )
+    return changed.rowcount > 0
