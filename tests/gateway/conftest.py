@@ -68,6 +68,7 @@ class DrainableUpstream(HttpUpstream):
         """Send a request; returns as the answer begins."""
         answer = await super().send(*args, **options)
         answer.drains = self.drains
+        answer.served_by = "fake/real-1"
         return answer
 
 

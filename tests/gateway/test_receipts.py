@@ -39,6 +39,7 @@ async def test_a_request_is_told_with_what_it_was_charged_and_why(house: House) 
         "balance": GRANTED - 15,
         "state": "normal",
         "provider_usage": USAGE,
+        "facts": {"served_by": "fake/real-1"},
     }
     assert {name: record[name] for name in expected} == expected
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 import structlog
@@ -62,7 +63,7 @@ class Forwarding:
     async def _plain(self) -> None:
         """Answer as a whole. A client that does not wait for it is charged all the same: the provider was asked, and goes on."""
         try:
-            answer = await self._ask()
+            self._answer = answer = await self._ask()
             body = await answer.read()
         except UpstreamError as error:
             await self._fail(error)
@@ -229,9 +230,9 @@ class Forwarding:
     def _bill_of(self, reported: Reported | None, text_bytes: int = 0, pieces: int = 0) -> Bill:
         """Return what to charge: what the provider reported, else a count of our own, which is never zero."""
         if reported is not None:
-            return Bill(usage=reported.usage, raw_usage=reported.raw)
+            return Bill(usage=reported.usage, raw_usage=reported.raw, facts=self._facts())
         counted = Usage(input_tokens=self._request.prompt.charged_tokens, output_tokens=spoken_tokens(text_bytes, pieces))
-        return Bill(usage=counted, estimated=True)
+        return Bill(usage=counted, facts=self._facts(), estimated=True)
 
     def _bill_of_stream(self, stream: Stream) -> Bill:
         if reported := stream.reported:
@@ -240,4 +241,10 @@ class Forwarding:
         if begun is None:
             return self._bill_of(None, *stream.spoken())
         said = max(begun.usage.output_tokens, spoken_tokens(*stream.spoken()) - begun.usage.reasoning_tokens)
-        return Bill(usage=msgspec.structs.replace(begun.usage, output_tokens=said), raw_usage=begun.raw, estimated=True)
+        usage = msgspec.structs.replace(begun.usage, output_tokens=said)
+        return Bill(usage=usage, raw_usage=begun.raw, facts=self._facts(), estimated=True)
+
+    def _facts(self) -> dict[str, Any] | None:
+        """Return who answered, to be kept with the line."""
+        answer = self._answer
+        return {"served_by": answer.served_by} if answer is not None and answer.served_by else None
