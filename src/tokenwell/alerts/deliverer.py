@@ -65,8 +65,10 @@ class Deliverer:
         new_id: Callable[[str], str],
         sending: Sending,
         *,
+        claim: timedelta = CLAIM,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
+        self._claim_lasts = claim
         self._engine = engine
         self._clock = clock
         self._new_id = new_id
@@ -112,7 +114,7 @@ class Deliverer:
 
     def _due_lanes(self, limit: int) -> list[Lane]:
         with reading(self._engine) as connection:
-            return store.due_lanes(connection, self._clock(), CLAIM, limit * 2)
+            return store.due_lanes(connection, self._clock(), self._claim_lasts, limit * 2)
 
     async def _deliver(self, lane: Lane) -> int:
         """Send what is due first in a lane; returns how many deliveries arrived."""
@@ -128,7 +130,7 @@ class Deliverer:
 
     def _claim(self, lane: Lane, claimant: str) -> list[Delivery]:
         with transaction(self._engine) as connection:
-            return store.claim_in(connection, lane, claimant, now=self._clock(), claim=CLAIM, bundle=BUNDLE)
+            return store.claim_in(connection, lane, claimant, now=self._clock(), claim=self._claim_lasts, bundle=BUNDLE)
 
     async def _send(self, claimed: list[Delivery], claimant: str) -> int:
         loop = asyncio.get_running_loop()

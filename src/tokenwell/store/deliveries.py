@@ -76,6 +76,9 @@ def values_of(new: NewDelivery) -> dict[str, object]:
 ANSWER_LIMIT = 2_000
 """How much of a request and of an answer is kept, in characters."""
 
+SKEW = timedelta(seconds=10)
+"""By how much clocks may differ."""
+
 Lane = tuple[str, str]
 """The home and the id of a channel: what is sent through one never waits for another."""
 
@@ -158,7 +161,7 @@ def finish(connection: Connection, done: Delivery, status: DeliveryStatus, at: d
 
 def put_off(connection: Connection, failed: Delivery, claimant: str, *, due_at: datetime | None, now: datetime) -> None:
     """Make a delivery that failed due again, or dead where `due_at` is None, unless somebody else has claimed it meanwhile."""
-    values: dict[str, Any] = {"claimed_by": None, "claimed_until": None}
+    values: dict[str, Any] = {"claimed_by": None, "claimed_until": None, "tried_at": to_micros(now)}
     if due_at is None:
         values |= {"status": DeliveryStatus.DEAD.value, "finished_at": to_micros(now)}
     else:
@@ -175,7 +178,7 @@ def give_back(connection: Connection, claimed: Delivery, claimant: str) -> None:
 def replay(connection: Connection, organization_id: str, delivery_id: str, now: datetime) -> bool:
     """Make a dead delivery due again, with all its attempts before it; return whether it was dead."""
     own = (delivery.c.organization_id == organization_id) & (delivery.c.delivery_id == delivery_id)
-    values = {"status": DeliveryStatus.DUE.value, "due_at": to_micros(now), "attempts": 0, "finished_at": None}
+    values = {"status": DeliveryStatus.DUE.value, "due_at": to_micros(now), "attempts": 0, "finished_at": None, "tried_at": None}
     dead = delivery.c.status == DeliveryStatus.DEAD.value
     return connection.execute(update(delivery).where(own, dead).values(values)).rowcount > 0
 
@@ -243,11 +246,14 @@ def attempts_of(connection: Connection, organization_id: str, delivery_id: str, 
 
 
 def _is_due(now: datetime, claim: timedelta) -> ColumnElement[bool]:
-    """What is due and unclaimed. A claim that ends later than anybody could have set it is that of a clock that was ahead."""
+    """What is due and unclaimed. A clock that was ahead may have written: a claim that ends later than anybody could have set it is
+    none, and what was made or put off later than now is due."""
     at = to_micros(now)
+    ahead = to_micros(now + SKEW)
+    is_due = or_(delivery.c.due_at <= at, delivery.c.created_at > ahead, delivery.c.tried_at > ahead)
     until = delivery.c.claimed_until
     unclaimed = or_(until.is_(None), until <= at, until > to_micros(now + claim))
-    return and_(delivery.c.status == DeliveryStatus.DUE.value, delivery.c.due_at <= at, unclaimed)
+    return and_(delivery.c.status == DeliveryStatus.DUE.value, is_due, unclaimed)
 
 
 def _one(wanted: Delivery) -> ColumnElement[bool]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import parseaddr
 from urllib.parse import urlsplit
 
-from tokenwell.alerts.deliverer import Deliverer
+from tokenwell.alerts.deliverer import CLAIM, Deliverer
 from tokenwell.alerts.mail import MailServer
 from tokenwell.alerts.outbox import Outbox
 from tokenwell.alerts.posting import Poster
@@ -23,7 +23,7 @@ def open_outbox(suite: Suite, settings: Settings) -> Outbox:
     return Outbox(suite.meter.engine, suite.meter.clock, new_id, has_mail=bool(settings.smtp_host))
 
 
-def open_deliverer(suite: Suite, settings: Settings) -> Deliverer:
+def open_deliverer(suite: Suite, settings: Settings, *, claim: timedelta = CLAIM) -> Deliverer:
     """Return what sends deliveries."""
     meter = suite.meter
 
@@ -43,7 +43,7 @@ def open_deliverer(suite: Suite, settings: Settings) -> Deliverer:
         mail_server=_mail_server(settings),
         stops_at=stops_at,
     )
-    return Deliverer(meter.engine, meter.clock, new_id, sending)
+    return Deliverer(meter.engine, meter.clock, new_id, sending, claim=claim)
 
 
 def _mail_server(settings: Settings) -> MailServer | None:

@@ -14,14 +14,15 @@ from datetime import timedelta
 import msgspec
 import structlog
 
-from tokenwell.alerts.deliverer import Deliverer
+from tokenwell.alerts.deliverer import CLAIM, Deliverer
 from tokenwell.alerts.outbox import Outbox
 from tokenwell.config import Settings
 from tokenwell.observability import configure_logging
-from tokenwell.service.jobs import Job, Runner, Turn
+from tokenwell.service.jobs import LEASE, Job, Runner, Turn
 from tokenwell.service.ports import Clock, system_clock
 from tokenwell.service.retention import delete_old
 from tokenwell.service.suite import Suite
+from tokenwell.service.watching import Watching
 from tokenwell.wiring.alerts import open_deliverer, open_outbox
 from tokenwell.wiring.opening import open_patiently, open_suite
 
@@ -38,6 +39,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     outbox: Outbox
     deliverer: Deliverer
+    watching: Watching
 
 
 def _sweep(parts: Parts, turn: Turn) -> int:
@@ -94,6 +96,24 @@ JOBS: tuple[Job[Parts], ...] = (
         stays=True,
     ),
     Job(
+        name="expiring packs",
+        every=timedelta(minutes=10),
+        does="Tells of packs that will expire unused, 14, 3 and 1 days before, with what the forecast says will be left.",
+        work=lambda parts, turn: parts.watching.expiring(turn),
+    ),
+    Job(
+        name="unusual use",
+        every=timedelta(minutes=15),
+        does="Tells, once a day, where far more was used today than is usual by this time of the day.",
+        work=lambda parts, turn: parts.watching.unusual(turn),
+    ),
+    Job(
+        name="verification",
+        every=timedelta(minutes=15),
+        does="Recomputes the books of organizations, rollups included, from their journals, each once a day.",
+        work=lambda parts, turn: parts.watching.verify(turn),
+    ),
+    Job(
         name="session summaries",
         every=timedelta(seconds=20),
         does="Sums up sessions and the ledger's blocks, so that lists of them are quick.",
@@ -122,10 +142,17 @@ JOBS: tuple[Job[Parts], ...] = (
 """Every job, in the order in which they are shown."""
 
 
-def open_runner(suite: Suite, settings: Settings) -> Runner[Parts]:
-    """Return what runs every job on the suite's database."""
-    parts = Parts(suite=suite, settings=settings, outbox=open_outbox(suite, settings), deliverer=open_deliverer(suite, settings))
-    return Runner(suite.meter.engine, suite.meter.clock, parts, JOBS)
+def open_runner(suite: Suite, settings: Settings, *, lease: timedelta = LEASE, claim: timedelta = CLAIM) -> Runner[Parts]:
+    """Return what runs every job on the suite's database. `lease` and `claim` say for how long a turn and a delivery stay with a
+    process that was killed."""
+    parts = Parts(
+        suite=suite,
+        settings=settings,
+        outbox=open_outbox(suite, settings),
+        deliverer=open_deliverer(suite, settings, claim=claim),
+        watching=Watching(suite.meter),
+    )
+    return Runner(suite.meter.engine, suite.meter.clock, parts, JOBS, lease=lease)
 
 
 def work(settings: Settings, *, ready: Callable[[], None] = lambda: None, clock: Clock = system_clock) -> None:

@@ -45,6 +45,7 @@ delivery = Table(
     Column("claimed_by", Text),
     Column("claimed_until", Instant),
     Column("finished_at", Instant),
+    Column("tried_at", Instant),
     PrimaryKeyConstraint("organization_id", "delivery_id"),
     Index(
         "ix_delivery_once",
