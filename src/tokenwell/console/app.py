@@ -15,6 +15,7 @@ from starlette.types import ExceptionHandler
 from tokenwell.config import Settings
 from tokenwell.console import (
     admin,
+    alertspage,
     changes,
     granting,
     ledgerpage,
@@ -31,7 +32,7 @@ from tokenwell.console.visits import Console, Visit, console_of
 from tokenwell.errors import NotFound, RequestInvalid, StoreError
 from tokenwell.service.suite import Suite
 
-_PAGES = (pages, granting, changes, packpage, ledgerpage, usagepage, live, admin, operations, topuppages)
+_PAGES = (pages, granting, changes, packpage, ledgerpage, usagepage, live, admin, operations, topuppages, alertspage)
 """The modules of pages; each has its routes in `ROUTES`."""
 
 RETRY_SECONDS = 5

@@ -86,4 +86,11 @@ def frame_of(visit: Visit, organization: Organization | None) -> dict[str, Any]:
         check_platform(visit)
     formats = visit.formats(visit.console.meter.clock())
     memberships = () if visit.is_fragment else visit.memberships
-    return {"organization": organization, "memberships": memberships, "f": formats}
+    return {"organization": organization, "memberships": memberships, "f": formats, "unread": _unread(visit, organization)}
+
+
+def _unread(visit: Visit, organization: Organization | None) -> int:
+    """Return how many alerts of the organization the person has not read."""
+    if organization is None or visit.session is None or not visit.may(Scope.ALERTS_READ, organization.id):
+        return 0
+    return len(visit.console.suite.inbox.unread(organization.id, visit.session.person.id))
