@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -77,18 +76,26 @@ async def debit(call: Call, organization_id: str, _thing: str) -> Response:
 async def debit_batch(call: Call, organization_id: str, _thing: str) -> Response:
     """Charge up to 1,000 requests, each by itself, with an answer for each in their order."""
     batch, key = call.read(bodies.Batch), call.key
-    answers = await asyncio.gather(
-        *(_batched(call, organization_id, index, each, each.key or f"{key}:{index}") for index, each in enumerate(batch.debits))
-    )
-    return call.answer(shapes.BatchAnswers(items=tuple(answers)), replayed=all(answer.replayed for answer in answers))
+    taken = [_batched(call, each, each.key or f"{key}:{index}") for index, each in enumerate(batch.debits)]
+    items = [each for each in taken if not isinstance(each, TokenwellError)]
+    charged = iter(await call.suite.meter.aio.debit_many(organization_id, items) if items else ())
+    outcomes = [each if isinstance(each, TokenwellError) else next(charged) for each in taken]
+    answers = tuple(_batch_answer(index, outcome) for index, outcome in enumerate(outcomes))
+    return call.answer(shapes.BatchAnswers(items=answers), replayed=all(answer.replayed for answer in answers))
 
 
-async def _batched(call: Call, organization_id: str, index: int, body: bodies.BatchDebit, key: str) -> shapes.BatchAnswer:
+def _batched(call: Call, body: bodies.BatchDebit, key: str) -> dict[str, Any] | TokenwellError:
+    """Return a debit as the meter takes it, or why this one cannot be taken."""
     try:
-        receipt = await _debit(call, organization_id, body, key)
+        return _charge(call, body) | {"already_used": body.already_used, "key": key, "limits": _limits(call)}
     except TokenwellError as error:
-        return shapes.BatchAnswer(index=index, replayed=False, receipt=None, problem=problem_of(error))
-    return shapes.BatchAnswer(index=index, replayed=receipt.replayed, receipt=receipt_view(receipt), problem=None)
+        return error
+
+
+def _batch_answer(index: int, outcome: Receipt | TokenwellError) -> shapes.BatchAnswer:
+    if isinstance(outcome, TokenwellError):
+        return shapes.BatchAnswer(index=index, replayed=False, receipt=None, problem=problem_of(outcome))
+    return shapes.BatchAnswer(index=index, replayed=outcome.replayed, receipt=receipt_view(outcome), problem=None)
 
 
 async def _debit(call: Call, organization_id: str, body: bodies.Debit, key: str) -> Receipt:

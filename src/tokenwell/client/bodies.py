@@ -187,6 +187,12 @@ class NewPlatformKey(Body, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
+class NewRole(Body, frozen=True, kw_only=True):
+    """The role a member is given."""
+
+    role: Literal["organization_admin", "viewer"]
+
+
 class NewRate(Body, frozen=True, kw_only=True):
     """What a model costs from a date on, in millionths of a pack's token for each token of a pool; 1,000,000 is one to one."""
 

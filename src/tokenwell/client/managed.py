@@ -70,6 +70,24 @@ class PlatformKeyCreated(Shape, frozen=True, kw_only=True):
     secret: str
 
 
+class Member(Shape, frozen=True, kw_only=True):
+    """Somebody who belongs to an organization."""
+
+    person_id: str
+    name: str
+    email: str
+    role: Literal["organization_admin", "viewer"]
+    since: datetime
+    is_disabled: bool
+
+
+class MemberRemoved(Shape, frozen=True, kw_only=True):
+    """Somebody who does not belong to an organization any more, or (not `was_member`) did not before."""
+
+    person_id: str
+    was_member: bool
+
+
 class Event(Shape, frozen=True, kw_only=True):
     """Something that happened to an organization; `detail` holds ids and amounts, as the kind has them."""
 

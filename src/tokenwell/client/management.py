@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from tokenwell.client import bodies, managed
+from tokenwell.client.people import PeopleCalls
 from tokenwell.client.requests import Request, at, read, write
 from tokenwell.client.shapes import Page
 from tokenwell.client.topup_calls import TopupCalls
 
 
-class ManagementCalls(TopupCalls):
+class ManagementCalls(PeopleCalls, TopupCalls):
     """Builds requests about who may use AI."""
 
     def create_service(
