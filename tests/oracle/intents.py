@@ -48,6 +48,17 @@ class Grant:
 
 
 @dataclass(frozen=True)
+class Advance:
+    """Grant a pack that is owed."""
+
+    amount: int
+    limit: int
+
+    def command(self, side: SideBySide) -> Command:
+        return Command("advance", {"amount": self.amount, "limit": self.limit, "key": side.fresh_key()})
+
+
+@dataclass(frozen=True)
 class Revoke:
     """Revoke a pack, by its id or its number."""
 
@@ -197,6 +208,7 @@ def usages(*, least: int) -> st.SearchStrategy[dict[str, Any]]:
 
 
 GRANTS = st.builds(Grant, st.integers(1, 40), st.none() | SECONDS, st.integers(-1, 1))
+ADVANCES = st.builds(Advance, st.integers(1, 15), st.integers(0, 40))
 REVOKES = st.builds(Revoke, WHICH, st.booleans(), st.booleans())
 EXTENDS = st.builds(Extend, WHICH, st.booleans(), st.none() | SECONDS)
 HOLDS = st.builds(OpenHold, st.integers(1, 20), SECONDS, st.booleans())
@@ -210,7 +222,7 @@ THRESHOLDS = st.builds(
     SetThresholds, st.none() | st.tuples(st.integers(0, 12), st.integers(0, 12)).map(lambda pair: (max(pair), min(pair)))
 )
 REVOKES_BY_ID = st.builds(Revoke, WHICH, st.just(False), st.booleans())
-ANY: st.SearchStrategy[Intent] = st.one_of(GRANTS, DEBITS, HOLDS, GROWTHS, SETTLES, RELEASES, REFUNDS, REVOKES, EXTENDS)
+ANY: st.SearchStrategy[Intent] = st.one_of(GRANTS, ADVANCES, DEBITS, HOLDS, GROWTHS, SETTLES, RELEASES, REFUNDS, REVOKES, EXTENDS)
 
 INVALID = [
     *(

@@ -39,7 +39,7 @@ def check_packs(entries: Sequence[Entry], packs: Sequence[tuple[Pack, PackStatus
         debited, refunded = total(lines, "debit", pack.id), total(lines, "refund", pack.id)
         repaid = total(lines, "overage_repaid", pack.id)
         assert pack.total_tokens == pack.remaining_tokens + debited - refunded + repaid == total(lines, "grant", pack.id)
-    assert overage == total(lines, "overage") - total(lines, "overage_repaid") >= 0
+    assert overage == total(lines, "overage") + total(lines, "advance") - total(lines, "overage_repaid") >= 0
 
 
 def check_views(side: SideBySide, meter: Meter) -> None:

@@ -13,7 +13,7 @@ from tokenwell.errors import IdempotencyConflict
 
 Arguments = dict[str, Any]
 
-BEARING = ("grant", "open_hold")
+BEARING = ("grant", "advance", "open_hold")
 """The commands that bring something with an id into being."""
 
 NAMED_BY_KEY = ("debit", "open_hold", "refund")

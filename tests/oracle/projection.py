@@ -29,7 +29,7 @@ def shown(answer: Answered) -> Answer:
         case Granted():
             pack = answer.pack
             said = {"pack": pack.id, "number": pack.number, "remaining": pack.remaining_tokens, "repaid": answer.repaid_tokens}
-            return about | {"answer": "granted"} | said
+            return about | {"answer": "granted", "advanced": answer.advanced_tokens} | said
         case Revoked():
             said = {"pack": answer.pack_id, "forfeited": answer.forfeited_tokens, "released_holds": answer.released_holds}
             return about | {"answer": "revoked"} | said

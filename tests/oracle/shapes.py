@@ -15,7 +15,17 @@ OVERAGE = "overage"
 Answer = dict[str, Any]
 """What a command answers, field by field."""
 
-BALANCE_SIGN = {"grant": 1, "refund": 1, "debit": -1, "expire": -1, "revoke": -1, "overage_repaid": -1, "extend": 0, "overage": 0}
+BALANCE_SIGN = {
+    "grant": 1,
+    "refund": 1,
+    "debit": -1,
+    "expire": -1,
+    "revoke": -1,
+    "overage_repaid": -1,
+    "extend": 0,
+    "overage": 0,
+    "advance": 0,
+}
 """By how many times its amount a line changes the balance."""
 
 REMAINING_SIGN = {"refund": 1, "debit": -1, "overage_repaid": -1}

@@ -114,7 +114,7 @@ class Standing:
                 pack = self.pack(line.pack)
                 if pack.closed_by is None:
                     self.tell_pack("pack.depleted", pack)
-        if self.overage > 0 and overage_before == 0:
+        if any(line.kind == "overage" and line.amount > 0 for line in self.lines[seq:]) and overage_before == 0:
             self.tell("overage.incurred", overage_tokens=self.overage)
         self.look()
 

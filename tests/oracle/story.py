@@ -45,6 +45,7 @@ def tell(side: SideBySide) -> None:
         come_back_to_life,
         withdraw,
         grow,
+        advance,
         dither_and_expire,
     )
     for chapter in chapters:
@@ -160,6 +161,23 @@ def grow(teller: Teller) -> None:
     teller.say("extend_hold", hold_id=growing, more_tokens=1, key="more 6")
     for seconds in (110, 111, 115, 116, 117, 118, 119):
         teller.side.compare_reading(after(seconds))
+
+
+def advance(teller: Teller) -> None:
+    """An advance is owed like overage, and repaid first out of the next grant."""
+    teller.say("advance", amount=10, limit=9, key="advance 1, beyond the limit")
+    for _ in range(2):
+        teller.say("advance", amount=10, limit=10, key="advance 2")
+    teller.say("grant", amount=10, key="advance 2")
+    teller.say("advance", amount=11, limit=100, key="advance 2")
+    teller.say("advance", amount=1, limit=10, key="advance 3, beyond the limit with what is owed")
+    balance = teller.side.oracle.world.balance(teller.side.now())
+    teller.say("debit", amount=balance + 3, already_used=True, key="debit 9 and overage on top of it")
+    teller.say("refund", request_id="debit 9 and overage on top of it", amount=5, key="refund 7")
+    teller.say("grant", amount=4, key="grant that repays a part")
+    teller.say("advance", amount=2, limit=8, key="advance 4")
+    teller.say("grant", amount=30, key="grant that repays the rest")
+    teller.say("refund", request_id="debit 9 and overage on top of it", amount=5, key="refund 8")
 
 
 def dither_and_expire(teller: Teller) -> None:

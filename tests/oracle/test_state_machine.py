@@ -96,7 +96,7 @@ class ToldTwice(RuleBasedStateMachine):
     def refund(self, side: int, by: int, intent: Intent) -> None:
         self.tell(side, by, intent)
 
-    @rule(side=SIDE, by=BY, intent=st.one_of(intents.REVOKES, intents.EXTENDS, intents.RELEASES))
+    @rule(side=SIDE, by=BY, intent=st.one_of(intents.REVOKES, intents.EXTENDS, intents.RELEASES, intents.ADVANCES))
     def withdraw(self, side: int, by: int, intent: Intent) -> None:
         self.tell(side, by, intent)
 

@@ -73,7 +73,30 @@ class World(Standing):
         self.tell_pack("pack.granted", pack, repaid_tokens=repaid)
         if repaid:
             self.tell("overage.repaid", repaid_tokens=repaid, overage_tokens=self.overage)
-        return {"answer": "granted", "pack": pack.id, "number": number, "remaining": pack.remaining, "repaid": repaid}
+        return {
+            "answer": "granted",
+            "pack": pack.id,
+            "number": number,
+            "remaining": pack.remaining,
+            "repaid": repaid,
+            "advanced": 0,
+        }
+
+    def advance(self, *, amount: object, limit: int, note: str = "", new_id: str = "") -> Answer:
+        """Grant a pack whose tokens are owed from now on."""
+        total = whole(amount, least=1)
+        if self.overage + total > min(limit, MOST) or self.balance(self.now) + total > MOST:
+            raise AmountInvalid
+        number = len(self.packs) + 1
+        pack = Pack(new_id or f"pack-{number}", number, 0, total, total, self.now, None)
+        self.packs.append(pack)
+        first = len(self.lines)
+        self.write("grant", total, pack)
+        self.write("advance", total)
+        self.overage += total
+        self.number_parts(first)
+        self.tell_pack("pack.granted", pack, repaid_tokens=0, advanced_tokens=total)
+        return {"answer": "granted", "pack": pack.id, "number": number, "remaining": total, "repaid": 0, "advanced": total}
 
     def revoke(self, *, pack: str, cancel_holds: bool = False, note: str = "") -> Answer:
         """Revoke a pack; what still counted is forfeited."""

@@ -13,7 +13,7 @@ import msgspec
 State = Literal["normal", "running_low", "ai_stopped"]
 PackStatus = Literal["active", "depleted", "expired", "revoked"]
 LedgerKind = Literal["debit", "refund"]
-EntryKind = Literal["grant", "debit", "refund", "expire", "revoke", "extend", "overage", "overage_repaid"]
+EntryKind = Literal["grant", "debit", "refund", "expire", "revoke", "extend", "overage", "overage_repaid", "advance"]
 
 T = TypeVar("T")
 

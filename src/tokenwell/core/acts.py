@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tokenwell.core.account import Book, Decision
-from tokenwell.core.commands import Command, Extend, Grant, Refund, Revoke, SetThresholds
+from tokenwell.core.commands import Advance, Command, Extend, Grant, Refund, Revoke, SetThresholds
 from tokenwell.core.happenings import Act
 from tokenwell.core.health import Thresholds
 
@@ -57,6 +57,19 @@ def _granted(book: Book, command: Grant, answer: Any) -> Described:
         "balance_tokens": answer.balance_tokens,
     }
     return Described("pack.grant", pack.id, {"balance_tokens": book.account.balance_tokens}, after)
+
+
+def _advanced(book: Book, command: Advance, answer: Any) -> Described:
+    before = {"balance_tokens": book.account.balance_tokens, "overage_tokens": book.account.overage_tokens}
+    after = {
+        "pack_number": answer.pack.number,
+        "advanced_tokens": answer.advanced_tokens,
+        "limit_tokens": command.limit_tokens,
+        "note": command.note,
+        "balance_tokens": answer.balance_tokens,
+        "overage_tokens": book.account.overage_tokens + answer.advanced_tokens,
+    }
+    return Described("pack.advance", answer.pack.id, before, after)
 
 
 def _revoked(book: Book, command: Revoke, answer: Any) -> Described:
@@ -117,6 +130,7 @@ def _lines_of(own: Thresholds | None, in_force: Thresholds) -> dict[str, Any]:
 
 _DESCRIBED: dict[type[Command], Callable[[Book, Any, Any], Described]] = {
     Grant: _granted,
+    Advance: _advanced,
     Revoke: _revoked,
     Extend: _extended,
     Refund: _refunded,

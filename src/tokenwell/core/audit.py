@@ -71,6 +71,8 @@ class Auditor:
         elif entry.kind is EntryKind.OVERAGE:
             self._overage += entry.amount_tokens
             self._overage_lines.add(seq)
+        elif entry.kind is EntryKind.ADVANCE:
+            self._overage += entry.amount_tokens
         elif entry.kind is EntryKind.OVERAGE_REPAID:
             self._overage -= entry.amount_tokens
         self._check(self._overage >= 0, seq, "the overage is below zero")

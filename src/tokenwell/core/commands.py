@@ -56,6 +56,15 @@ class Grant(Command, frozen=True, kw_only=True):
     note: str = ""
 
 
+class Advance(Command, frozen=True, kw_only=True):
+    """Grant a small pack now, which the next grant repays. What is owed may be at most `limit_tokens` after it."""
+
+    pack_id: str
+    total_tokens: int
+    limit_tokens: int
+    note: str = ""
+
+
 class Revoke(Command, frozen=True, kw_only=True):
     """Revoke a pack; `cancel_holds` also releases the open holds that could spend it."""
 

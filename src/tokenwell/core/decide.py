@@ -10,6 +10,7 @@ from tokenwell.core import acts, charges, grants, growths, refunds, replays
 from tokenwell.core.account import Book, Decision, Needs
 from tokenwell.core.announcements import pack_detail
 from tokenwell.core.commands import (
+    Advance,
     CloseDue,
     Command,
     Debit,
@@ -55,6 +56,7 @@ _DECIDERS: dict[type[Command], Callable[[Book, Any, datetime], Outcome]] = {
     Settle: charges.settle,
     Release: charges.release,
     Grant: grants.grant,
+    Advance: grants.advance,
     Revoke: grants.revoke,
     Extend: grants.extend,
     SetThresholds: grants.set_thresholds,

@@ -39,6 +39,7 @@ class Draft:
         self.entries: list[Entry] = []
         self.packs: dict[str, Pack] = {}
         self.holds: dict[str, Hold] = {}
+        self.advanced_tokens = 0
         self.key_usages: dict[str, KeyUsage] = {}
         self.told_state = account.told_state
         self.has_packs = account.pack_count > 0
@@ -104,6 +105,12 @@ class Draft:
         self.head_hash = seal(entry, self.head_hash)
         self.entries.append(entry)
 
+    def advance(self, amount_tokens: int) -> None:
+        """Write as the last of two lines what is owed of the pack just granted."""
+        self.overage_tokens += amount_tokens
+        self.advanced_tokens += amount_tokens
+        self.write(EntryKind.ADVANCE, amount_tokens, {"part": 2, "parts": 2})
+
     def open(self, hold: Hold, held_tokens: int, *, requests: int = 0) -> None:
         """Take an open hold that reserves so many tokens more."""
         self.held_tokens += held_tokens
@@ -153,7 +160,7 @@ class Draft:
                 before = self._book.packs.get(pack.id)
                 if before is None or before.remaining_tokens:
                     self.tell(EventKind.PACK_DEPLETED, **announcements.pack_detail(pack))
-        if self.overage_tokens and not account.overage_tokens:
+        if self.overage_tokens > self.advanced_tokens and not account.overage_tokens:
             self.tell(EventKind.OVERAGE_INCURRED, overage_tokens=self.overage_tokens)
         self.tell_state()
 

@@ -9,7 +9,7 @@ import msgspec
 from tokenwell.core.account import Book, Decision
 from tokenwell.core.amounts import MAX_TOKENS
 from tokenwell.core.announcements import pack_detail
-from tokenwell.core.commands import Extend, Grant, Revoke, SetThresholds
+from tokenwell.core.commands import Advance, Extend, Grant, Revoke, SetThresholds
 from tokenwell.core.draft import Draft, start_of
 from tokenwell.core.happenings import EventKind
 from tokenwell.core.holds import Hold, HoldStatus
@@ -21,12 +21,13 @@ from tokenwell.errors import AmountInvalid, PackAlreadyRevoked, PackExpired, Pac
 _encoder = msgspec.json.Encoder()
 
 
-class GrantDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """What a grant's line keeps of the pack, as JSON."""
+class GrantDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a grant's line keeps of the pack, as JSON; `advance` says that it is owed."""
 
     number: int
     priority: int
     expires_at: datetime | None
+    advance: bool = False
 
 
 class ExtendDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +82,49 @@ def grant(book: Book, command: Grant, now: datetime) -> Decision | TokenwellErro
         state=draft.state,
         pack=pack,
         repaid_tokens=repaid,
+    )
+    return draft.decision(answer, pack_count=pack.number)
+
+
+def advance(book: Book, command: Advance, now: datetime) -> Decision | TokenwellError:
+    """Grant a pack that never expires, and let its tokens be owed like overage: the next grant repays them first."""
+    account = book.account
+    owed = account.overage_tokens + command.total_tokens
+    if owed > min(command.limit_tokens, MAX_TOKENS):
+        return AmountInvalid(
+            "more would be owed than may be advanced",
+            field="amount",
+            limit_tokens=command.limit_tokens,
+            overage_tokens=account.overage_tokens,
+        )
+    if account.balance_tokens + command.total_tokens > MAX_TOKENS:
+        return AmountInvalid("the balance would exceed the largest amount", field="amount", most=MAX_TOKENS)
+    draft = Draft(book, now)
+    pack = Pack(
+        id=command.pack_id,
+        organization_id=account.organization_id,
+        number=account.pack_count + 1,
+        total_tokens=command.total_tokens,
+        remaining_tokens=command.total_tokens,
+        granted_at=now,
+        granted_seq=account.seq + 1,
+        note=command.note,
+    )
+    detail = _encoder.encode(GrantDetail(number=pack.number, priority=0, expires_at=None, advance=True)).decode()
+    draft.packs[pack.id] = pack
+    draft.write(
+        EntryKind.GRANT, pack.total_tokens, {"parts": 2, "detail": detail, "note": command.note, **start_of(command)}, pack=pack
+    )
+    draft.advance(pack.total_tokens)
+    draft.has_packs = True
+    draft.tell(EventKind.PACK_GRANTED, repaid_tokens=0, advanced_tokens=pack.total_tokens, **pack_detail(pack))
+    answer = Granted(
+        organization_id=account.organization_id,
+        at=now,
+        balance_tokens=draft.balance_tokens,
+        state=draft.state,
+        pack=pack,
+        advanced_tokens=pack.total_tokens,
     )
     return draft.decision(answer, pack_count=pack.number)
 

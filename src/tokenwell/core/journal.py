@@ -37,6 +37,7 @@ class EntryKind(StrEnum):
     EXTEND = "extend"
     OVERAGE = "overage"
     OVERAGE_REPAID = "overage_repaid"
+    ADVANCE = "advance"
 
 
 SIGNS = {
@@ -48,6 +49,7 @@ SIGNS = {
     EntryKind.OVERAGE_REPAID: -1,
     EntryKind.EXTEND: 0,
     EntryKind.OVERAGE: 0,
+    EntryKind.ADVANCE: 0,
 }
 
 

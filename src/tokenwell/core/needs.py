@@ -9,6 +9,7 @@ from typing import Any
 from tokenwell.core import refunds
 from tokenwell.core.account import Book, Needs
 from tokenwell.core.commands import (
+    Advance,
     CloseDue,
     Command,
     Debit,
@@ -64,7 +65,7 @@ def _is_ready(book: Book, command: Command) -> bool:
             and hold.limited_key_id is None
             and book.knows_closed_since(hold.opened_seq)
         )
-    return kind in (Grant, SetThresholds, CloseDue)
+    return kind in (Grant, Advance, SetThresholds, CloseDue)
 
 
 def _debit(book: Book, command: Debit, needs: Needs, now: datetime) -> None:

@@ -51,10 +51,11 @@ class Receipt(Answer, frozen=True, kw_only=True):
 
 
 class Granted(Answer, frozen=True, kw_only=True):
-    """A pack was granted; `repaid_tokens` of it went to overage at once."""
+    """A pack was granted; `repaid_tokens` of it went to overage at once. `advanced_tokens` of it are owed from now on."""
 
     pack: Pack
     repaid_tokens: int = 0
+    advanced_tokens: int = 0
 
 
 class Revoked(Answer, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import msgspec
 
 from tokenwell.core import receipts
 from tokenwell.core.account import Book, RequestFacts
-from tokenwell.core.commands import Command, Debit, Extend, ExtendHold, Grant, OpenHold, Refund, Revoke
+from tokenwell.core.commands import Advance, Command, Debit, Extend, ExtendHold, Grant, OpenHold, Refund, Revoke
 from tokenwell.core.grants import ExtendDetail, GrantDetail
 from tokenwell.core.holds import Hold
 from tokenwell.core.journal import ALREADY_USED, Entry, EntryKind
@@ -19,6 +19,7 @@ from tokenwell.errors import IdempotencyConflict
 _KINDS: dict[type[Command], tuple[EntryKind, ...]] = {
     Debit: (EntryKind.DEBIT, EntryKind.OVERAGE),
     Grant: (EntryKind.GRANT,),
+    Advance: (EntryKind.GRANT,),
     Revoke: (EntryKind.REVOKE,),
     Extend: (EntryKind.EXTEND,),
     Refund: (EntryKind.REFUND, EntryKind.OVERAGE),
@@ -76,9 +77,11 @@ def _replay_pack(command: Command, facts: RequestFacts) -> Answer:
         "state": last.state_after,
         "replayed": True,
     }
-    if isinstance(command, Grant):
+    if isinstance(command, Grant | Advance):
         repaid = sum(entry.amount_tokens for entry in facts.entries if entry.kind is EntryKind.OVERAGE_REPAID)
-        return Granted(**common, pack=pack_granted(first, repaid_tokens=repaid), repaid_tokens=repaid)
+        advanced = sum(entry.amount_tokens for entry in facts.entries if entry.kind is EntryKind.ADVANCE)
+        pack = pack_granted(first, repaid_tokens=repaid)
+        return Granted(**common, pack=pack, repaid_tokens=repaid, advanced_tokens=advanced)
     if isinstance(command, Revoke):
         released = msgspec.json.decode(first.detail or "{}")["released_holds"]
         return Revoked(**common, pack_id=first.pack_id, forfeited_tokens=first.amount_tokens, released_holds=released)
@@ -117,8 +120,15 @@ def _differing_field(command: Command, facts: RequestFacts) -> str:
 def _compared(command: Command, first: Entry, facts: RequestFacts) -> list[tuple[str, Any, Any]]:
     if isinstance(command, Debit):
         return _compared_debits(command, first, receipts.receipt_of(facts.entries))
-    if isinstance(command, Grant):
+    if isinstance(command, Grant | Advance):
         pack = pack_granted(first)
+        was_advance = msgspec.json.decode(first.detail or "{}", type=GrantDetail).advance
+        if isinstance(command, Advance) or was_advance:
+            return [
+                ("command", isinstance(command, Advance), was_advance),
+                ("amount", command.total_tokens, pack.total_tokens),
+                ("note", command.note, pack.note),
+            ]
         return [
             ("amount", command.total_tokens, pack.total_tokens),
             ("expires_at", command.expires_at, pack.expires_at),

@@ -12,6 +12,7 @@ from typing import Any
 
 from tokenwell.core.amounts import MAX_CHARGE_TOKENS, parse_amount
 from tokenwell.core.commands import (
+    Advance,
     CloseDue,
     Debit,
     Extend,
@@ -25,8 +26,7 @@ from tokenwell.core.commands import (
     Settle,
 )
 from tokenwell.core.happenings import Actor
-from tokenwell.core.health import Lane, Thresholds
-from tokenwell.core.holds import LONGEST_HOLD
+from tokenwell.core.health import Thresholds
 from tokenwell.core.identifiers import (
     check_key,
     check_label,
@@ -42,7 +42,7 @@ from tokenwell.core.packs import PRIORITY_LIMIT
 from tokenwell.core.usage import Usage
 from tokenwell.errors import PackNotFound, RequestInvalid
 from tokenwell.service.charging import charge_given
-from tokenwell.service.checks import check_note, hold_bytes, known, name_and_key
+from tokenwell.service.checks import check_limits, check_note, check_ttl, hold_bytes, known, lane_of, name_and_key
 from tokenwell.service.ports import new_bytes, new_id
 from tokenwell.service.ratebook import RateBook
 from tokenwell.service.reading import Reading
@@ -117,6 +117,33 @@ class Intake:
             note=note,
         )
 
+    def advance(
+        self,
+        organization_id: str,
+        amount: int | str,
+        *,
+        limit: int | str,
+        note: str = "",
+        key: str | None = None,
+        by: Actor | None = None,
+    ) -> Advance:
+        """Grant a pack now that never expires and that the next grant repays first.
+
+        Raises AmountInvalid where more than `limit` tokens would be owed after it, overage included.
+        """
+        total = parse_amount(amount)
+        note = check_note(note)
+        return Advance(
+            organization_id=known(organization_id),
+            key=name_and_key(key)[1],
+            fingerprint=fingerprint_of("advance", total, note),
+            by=by,
+            pack_id=new_id("pack"),
+            total_tokens=total,
+            limit_tokens=parse_amount(limit, field="limit", least=0),
+            note=note,
+        )
+
     def revoke(
         self,
         organization_id: str,
@@ -185,7 +212,7 @@ class Intake:
         With `limits`, the request also counts against those of the key `key_id`, and its settling does: raises LimitReached.
         """
         tokens = parse_amount(amount, most=MAX_CHARGE_TOKENS)
-        _check_ttl(ttl)
+        check_ttl(ttl)
         fresh = new_bytes()
         hold_id = encode_id("hold", fresh)
         request_id = hold_id if key is None else check_key(key)
@@ -198,8 +225,8 @@ class Intake:
             tokens=tokens,
             ttl=ttl,
             key_id=None if key_id is None else check_label(key_id, field="key_id"),
-            limits=_check_limits(limits, key_id),
-            lane=_lane(reserve_tokens, lane),
+            limits=check_limits(limits, key_id),
+            lane=lane_of(reserve_tokens, lane),
         )
 
     def extend_hold(
@@ -225,12 +252,12 @@ class Intake:
         return ExtendHold(
             organization_id=known(organization_id),
             key=name_and_key(key)[1],
-            fingerprint=fingerprint_of("extend_hold", tokens, None if ttl is None else _check_ttl(ttl)),
+            fingerprint=fingerprint_of("extend_hold", tokens, None if ttl is None else check_ttl(ttl)),
             hold_id=hold_id,
             more_tokens=tokens,
             ttl=ttl,
             limits=limits or None,
-            lane=_lane(reserve_tokens, lane),
+            lane=lane_of(reserve_tokens, lane),
         )
 
     def settle(
@@ -317,8 +344,8 @@ class Intake:
             request_id=request_id,
             charge=charge,
             already_used=bool(already_used),
-            limits=_check_limits(limits, key_id),
-            lane=_lane(reserve_tokens, lane),
+            limits=check_limits(limits, key_id),
+            lane=lane_of(reserve_tokens, lane),
         )
 
     def refund(
@@ -364,22 +391,3 @@ class Intake:
         except (ValueError, TypeError):
             raise PackNotFound(pack_id=pack) from None
         return pack
-
-
-def _check_ttl(ttl: timedelta) -> timedelta:
-    if not isinstance(ttl, timedelta) or not timedelta(0) < ttl <= LONGEST_HOLD:
-        raise RequestInvalid(f"a hold lasts more than nothing and at most {LONGEST_HOLD}", field="ttl")
-    return ttl
-
-
-def _check_limits(limits: KeyLimits | None, key_id: str | None) -> KeyLimits | None:
-    if limits and key_id is None:
-        raise RequestInvalid("limits are those of a key: name it", field="key_id")
-    return limits or None
-
-
-def _lane(reserve_tokens: int | None, name: str | None) -> Lane | None:
-    if reserve_tokens is None:
-        return None
-    tokens = parse_amount(reserve_tokens, field="reserve_tokens", least=0)
-    return Lane(tokens, None if name is None else check_label(name, field="lane"))

@@ -186,6 +186,7 @@ class Meter:
                 self.release(organization_id, request.id)
 
     grant = _writes(Intake.grant, Granted)
+    advance = _writes(Intake.advance, Granted)
     revoke = _writes(Intake.revoke, Revoked)
     extend = _writes(Intake.extend, Extended)
     open_hold = _writes(Intake.open_hold, Held)
@@ -253,6 +254,7 @@ class AsyncMeter:
                 await asyncio.shield(self.release(organization_id, request.id))
 
     grant = _awrites(Intake.grant, Granted)
+    advance = _awrites(Intake.advance, Granted)
     revoke = _awrites(Intake.revoke, Revoked)
     extend = _awrites(Intake.extend, Extended)
     open_hold = _awrites(Intake.open_hold, Held)

@@ -132,12 +132,12 @@ def overage_at(connection: Connection, organization_id: str, seq: int) -> int:
         .where(
             _entry.c.organization_id == organization_id,
             _entry.c.seq <= seq,
-            _entry.c.kind.in_([sqlalchemy.literal_column("'overage'"), sqlalchemy.literal_column("'overage_repaid'")]),
+            _entry.c.kind.in_([sqlalchemy.literal_column(f"'{kind}'") for kind in ("overage", "advance", "overage_repaid")]),
         )
         .group_by(_entry.c.kind)
     ).all()
     by_kind = {row[0]: int(row[1]) for row in sums}
-    return by_kind.get("overage", 0) - by_kind.get("overage_repaid", 0)
+    return by_kind.get("overage", 0) + by_kind.get("advance", 0) - by_kind.get("overage_repaid", 0)
 
 
 def last_line_at(connection: Connection, organization_id: str, at: datetime, *, upto_seq: int) -> Entry | None:
