@@ -117,6 +117,9 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
 
 def receipt_of(entries: Sequence[Entry], *, replayed: bool = False) -> Receipt:
     """Return the receipt of a debit, a settled hold or a refund from the journal lines it wrote, in order."""
+    last = entries[-1]
+    if len(entries) == 1 and last.kind is EntryKind.DEBIT and not replayed:
+        return _receipt_of_one(last)
     drawn: list[Drawn] = []
     amount = overage = forfeited = 0
     prompt = completion = None
@@ -132,7 +135,6 @@ def receipt_of(entries: Sequence[Entry], *, replayed: bool = False) -> Receipt:
         if entry.prompt_tokens is not None and entry.completion_tokens is not None:
             prompt = (prompt or 0) + entry.prompt_tokens
             completion = (completion or 0) + entry.completion_tokens
-    last = entries[-1]
     return Receipt(
         organization_id=last.organization_id,
         at=last.at,
@@ -148,6 +150,23 @@ def receipt_of(entries: Sequence[Entry], *, replayed: bool = False) -> Receipt:
         drawn=tuple(drawn),
         estimated=bool(last.flags & ESTIMATED),
         late=bool(last.flags & LATE),
+    )
+
+
+def _receipt_of_one(entry: Entry) -> Receipt:
+    """Return the receipt of a debit from one pack, which is what most are."""
+    return Receipt(
+        organization_id=entry.organization_id,
+        at=entry.at,
+        balance_tokens=entry.balance_after_tokens,
+        state=entry.state_after,
+        request_id=entry.request_id or "",
+        amount_tokens=entry.amount_tokens,
+        prompt_tokens=entry.prompt_tokens,
+        completion_tokens=entry.completion_tokens,
+        drawn=(_drawn_of(entry),),
+        estimated=bool(entry.flags & ESTIMATED),
+        late=bool(entry.flags & LATE),
     )
 
 

@@ -21,6 +21,7 @@ Query = tuple[str, Sequence[Any]]
 
 _CHUNKS = (64, 16, 4, 1)
 _VERSION = statements.VERSION_PLACE
+_SPENT = ("remaining_tokens", "organization_id", "pack_id")
 
 
 class Driver(Protocol):
@@ -47,8 +48,14 @@ class Driver(Protocol):
     def read(self, queries: Sequence[Query]) -> list[list[Row]]:
         """Answer several queries, on PostgreSQL in one round trip."""
 
-    def write(self, accounts: list[Row], changes: Sequence[tuple[Table, list[Row]]], *, begun: bool) -> None:
-        """Write the accounts (guarded by their version) and all other rows, and commit."""
+    def write(
+        self, accounts: list[Row], spent: list[Row], changes: Sequence[tuple[Table, list[Row]]], *, begun: bool, only_moved: bool
+    ) -> None:
+        """Write the accounts (guarded by their version), what packs have left, and all other rows, and commit.
+
+        `spent` are remaining tokens, organization and id of packs of which nothing else has changed; `only_moved` says that of
+        the accounts nothing has but totals, last line and version.
+        """
 
     def rollback(self) -> None:
         """Leave the transaction, if one is open."""
@@ -90,8 +97,16 @@ class SqliteDriver:
     def read(self, queries: Sequence[Query]) -> list[list[Row]]:
         return [self._execute(sql, parameters).fetchall() for sql, parameters in queries]
 
-    def write(self, accounts: list[Row], changes: Sequence[tuple[Table, list[Row]]], *, begun: bool) -> None:
-        self._insert(schema.account, [(*row[:_VERSION], row[_VERSION] + 1, *row[_VERSION + 1 :]) for row in accounts])
+    def write(
+        self, accounts: list[Row], spent: list[Row], changes: Sequence[tuple[Table, list[Row]]], *, begun: bool, only_moved: bool
+    ) -> None:
+        if only_moved:
+            for row in accounts:
+                self._execute(statements.MOVE_ACCOUNT_LOCKED, (*row[1:7], row[_VERSION] + 1, row[0]))
+        else:
+            self._insert(schema.account, [(*row[:_VERSION], row[_VERSION] + 1, *row[_VERSION + 1 :]) for row in accounts])
+        for row in spent:
+            self._execute(statements.SPEND_PACK, row)
         for table, rows in changes:
             self._insert(table, rows)
         self.committing = True
@@ -171,12 +186,18 @@ class PostgresDriver:
             cursors = [connection.execute(sql.replace("?", "%s"), parameters) for sql, parameters in queries]
         return [cursor.fetchall() for cursor in cursors]
 
-    def write(self, accounts: list[Row], changes: Sequence[tuple[Table, list[Row]]], *, begun: bool) -> None:
+    def write(
+        self, accounts: list[Row], spent: list[Row], changes: Sequence[tuple[Table, list[Row]]], *, begun: bool, only_moved: bool
+    ) -> None:
         if not begun:
             self._connect()
         pipeline = self._pipeline
         assert pipeline is not None
-        batch = self._account_statements(accounts, begun=begun)
+        batch = self._account_statements(accounts, begun=begun, only_moved=only_moved)
+        if len(spent) == 1:
+            batch.append((statements.SPEND_ONE_PACK, spent[0]))
+        elif spent:
+            batch.append((statements.SPEND_PACKS, (self._encode([dict(zip(_SPENT, row, strict=True)) for row in spent]).decode(),)))
         for table, rows in changes:
             if len(rows) == 1:
                 batch.append((statements.insert_row(table), rows[0]))
@@ -192,10 +213,12 @@ class PostgresDriver:
             raise
         self.committing = False
 
-    def _account_statements(self, accounts: list[Row], *, begun: bool) -> list[Query]:
+    def _account_statements(self, accounts: list[Row], *, begun: bool, only_moved: bool) -> list[Query]:
         batch: list[Query] = [] if begun else [("BEGIN", ())]
         if len(accounts) == 1:
             row = accounts[0]
+            if only_moved:
+                return [*batch, (statements.MOVE_ACCOUNT, (*row[1:7], row[_VERSION], row[0]))]
             return [*batch, (statements.UPDATE_ACCOUNT, (*row[1:], row[0]))]
         if not begun:
             batch.append((statements.LOCK_LISTED, (self._encode([row[0] for row in accounts]).decode(),)))

@@ -98,6 +98,30 @@ def pack_row(pack: Pack) -> Row:
     )
 
 
+def is_only_spent(before: Pack, after: Pack) -> bool:
+    """Return whether nothing of a pack has changed but what it has left, and no index has to know."""
+    return (
+        before.is_open
+        and after.is_open
+        and before.expires_at is after.expires_at
+        and before.repaid_tokens == after.repaid_tokens
+        and before.returned_tokens == after.returned_tokens
+        and before.revoked_at is after.revoked_at
+    )
+
+
+def is_only_moved(before: Account, after: Account) -> bool:
+    """Return whether nothing of an account has changed but its totals, its last line and its version."""
+    return (
+        before.next_expiry_at is after.next_expiry_at
+        and before.next_lapse_at is after.next_lapse_at
+        and before.told_state is after.told_state
+        and before.own_thresholds is after.own_thresholds
+        and before.pack_count == after.pack_count
+        and before.last_closed_seq == after.last_closed_seq
+    )
+
+
 def pack_from(row: Sequence[Any]) -> Pack:
     """Return the pack of a row."""
     return Pack(

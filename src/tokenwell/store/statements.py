@@ -103,6 +103,30 @@ UPDATE_ACCOUNT = (
 """Writes one account if nobody else did since it was read: otherwise the version would become null, and the statement fails.
 The parameters are the account's row, its organization last."""
 
+_MOVED = ("seq", "head_hash", "last_at", "balance_tokens", "held_tokens", "overage_tokens")
+
+MOVE_ACCOUNT = (
+    "UPDATE account SET "
+    + ", ".join(f"{name} = ${place}" for place, name in enumerate(_MOVED, start=1))
+    + ", version = CASE WHEN version = $7 THEN version + 1 END WHERE organization_id = $8"
+)
+"""The same where only the totals, the last line and the version change: what most batches do, and no index has to know."""
+
+MOVE_ACCOUNT_LOCKED = f"UPDATE account SET {', '.join(f'{name} = ?' for name in _MOVED)}, version = ? WHERE organization_id = ?"
+"""The same under a lock that nobody else can have overlapped (SQLite)."""
+
+SPEND_PACK = "UPDATE pack SET remaining_tokens = ? WHERE organization_id = ? AND pack_id = ?"
+"""Writes what a pack has left where nothing else of it has changed."""
+
+SPEND_ONE_PACK = "UPDATE pack SET remaining_tokens = $1 WHERE organization_id = $2 AND pack_id = $3"
+
+SPEND_PACKS = (
+    "UPDATE pack SET remaining_tokens = r.remaining_tokens "
+    "FROM json_to_recordset($1::json) AS r(remaining_tokens bigint, organization_id text, pack_id text) "
+    "WHERE pack.organization_id = r.organization_id AND pack.pack_id = r.pack_id"
+)
+"""The same for several packs, given as one JSON text."""
+
 UPDATE_ACCOUNTS = (
     f"UPDATE account SET {', '.join(f'{name} = r.{name}' for name in _REPLACED['account'] if name != 'version')}, "
     "version = CASE WHEN account.version = r.version THEN account.version + 1 END "

@@ -17,7 +17,7 @@ import sqlalchemy
 from sqlalchemy.exc import DBAPIError
 
 from tokenwell.core import decide
-from tokenwell.core.account import Book, Decision, Needs
+from tokenwell.core.account import Account, Book, Decision, Needs
 from tokenwell.core.commands import CloseDue, Command
 from tokenwell.core.happenings import Act, Event
 from tokenwell.core.health import Thresholds
@@ -34,12 +34,15 @@ from tokenwell.store.dialects import Database, translate
 from tokenwell.store.drivers import Driver, is_conflict, open_driver
 from tokenwell.store.loading import load_books, load_due, load_needs
 from tokenwell.store.rows import (
+    Row,
     account_row,
     act_row,
     entry_rows,
     event_row,
     growth_row,
     hold_row,
+    is_only_moved,
+    is_only_spent,
     key_usage_row,
     pack_row,
     rollup_rows,
@@ -203,6 +206,8 @@ class Batch:
         self._check_keys = check_keys
         self._entries: list[Entry] = []
         self._packs: dict[str, Pack] = {}
+        self._packs_before: dict[str, Pack | None] = {}
+        self._accounts_before: dict[str, Account] = {}
         self._holds: dict[str, Hold] = {}
         self._growths: list[Growth] = []
         self._key_usages: dict[tuple[str, str], KeyUsage] = {}
@@ -293,6 +298,11 @@ class Batch:
                 return outcome
 
     def _take(self, book: Book, decision: Decision) -> None:
+        organization_id = book.account.organization_id
+        self._accounts_before.setdefault(organization_id, book.account)
+        for pack_id in decision.packs:
+            if pack_id not in self._packs_before:
+                self._packs_before[pack_id] = book.packs.get(pack_id)
         decision.apply(book)
         self._entries.extend(decision.entries)
         self._packs.update(decision.packs)
@@ -302,7 +312,7 @@ class Batch:
             self._key_usages[usage.organization_id, key_id] = usage
         self._events.extend(decision.events)
         self._acts.extend(decision.acts)
-        self._written.add(book.account.organization_id)
+        self._written.add(organization_id)
 
     def _replay(self, commands: Sequence[Command], answers: list[Answer | Exception], now: datetime) -> None:
         """Look the keys of refused commands up: a command that was done before is answered as it was then."""
@@ -330,8 +340,16 @@ class Batch:
             self._tidy()
             return
         rows = entry_rows(self._entries)
-        changes = [
-            (schema.pack, [pack_row(pack) for pack in self._packs.values()]),
+        spent: list[Row] = []
+        packs: list[Row] = []
+        for pack in self._packs.values():
+            before = self._packs_before[pack.id]
+            if before is not None and is_only_spent(before, pack):
+                spent.append((pack.remaining_tokens, pack.organization_id, pack.id))
+            else:
+                packs.append(pack_row(pack))
+        changes: list[tuple[sqlalchemy.Table, list[Row]]] = [
+            (schema.pack, packs),
             (schema.hold, [hold_row(hold) for hold in self._holds.values()]),
             (schema.growth, [growth_row(growth) for growth in self._growths]),
             (schema.key_usage, [key_usage_row(usage) for usage in self._key_usages.values()]),
@@ -340,8 +358,10 @@ class Batch:
             (schema.event, [event_row(event, new_id("evt")) for event in self._events]),
             (schema.act, [act_row(act, new_id("act")) for act in self._acts]),
         ]
-        accounts = [account_row(self._books[organization_id].account) for organization_id in sorted(self._written)]
-        self._driver.write(accounts, changes, begun=self._certain)
+        accounts = [self._books[organization_id].account for organization_id in sorted(self._written)]
+        only_moved = all(is_only_moved(self._accounts_before[account.organization_id], account) for account in accounts)
+        rows = [account_row(account) for account in accounts]
+        self._driver.write(rows, spent, changes, begun=self._certain, only_moved=only_moved)
         for organization_id in self._written:
             book = self._books[organization_id]
             book.account = msgspec.structs.replace(book.account, version=book.account.version + 1)
