@@ -223,10 +223,14 @@ class ChatStream(EventStream):
         if chunk is None:
             return 0
         self._sample = self._sample or data
-        began, ended = chunk.choices_told()
-        self._open |= began
-        self._open -= ended
-        return chunk.text_bytes()
+        said = 0
+        for choice in chunk.parsed_choices():
+            said += choice.text_bytes()
+            if choice.finish_reason:
+                self._open.discard(choice.index)
+            else:
+                self._open.add(choice.index)
+        return said
 
     def cut(self, used: Usage) -> bytes:
         """End every choice that is open with `length`, and tell the usage if it was asked for."""

@@ -47,19 +47,15 @@ class Completion(msgspec.Struct):
         if reported is None and self.x_groq is not None:
             reported = usage_in(self.x_groq.usage)
         if reported is None and b'"usage"' in bytes(self.choices):
-            reported = next(filter(None, (usage_in(choice.usage) for choice in self._parsed_choices())), None)
+            reported = next(filter(None, (usage_in(choice.usage) for choice in self.parsed_choices())), None)
         return reported
 
     def text_bytes(self) -> int:
         """Return how many bytes the model said in it: words, reasoning and the arguments of its calls."""
-        return sum(choice.text_bytes() for choice in self._parsed_choices())
+        return sum(choice.text_bytes() for choice in self.parsed_choices())
 
-    def choices_told(self) -> tuple[set[int], set[int]]:
-        """Return which choices it speaks of, and which of them end with it."""
-        choices = self._parsed_choices()
-        return {choice.index for choice in choices}, {choice.index for choice in choices if choice.finish_reason}
-
-    def _parsed_choices(self) -> list[_Choice]:
+    def parsed_choices(self) -> list[Choice]:
+        """Return its choices, none where they are of an unknown shape."""
         if self.choices is _NONE:
             return []
         try:
@@ -85,7 +81,9 @@ class _Said(msgspec.Struct):
     tool_calls: list[_Call] | None = None
 
 
-class _Choice(msgspec.Struct):
+class Choice(msgspec.Struct):
+    """One of the answers to a request, or what a chunk adds to it."""
+
     message: _Said | None = None
     delta: _Said | None = None
     text: str | None = None
@@ -94,6 +92,7 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
     def text_bytes(self) -> int:
+        """Return how many bytes the model said in it."""
         said = self.message or self.delta
         return _bytes_of(said) if said else len((self.text or "").encode())
 
@@ -121,7 +120,7 @@ class _Usage(msgspec.Struct):
 
 
 _decode_completion = msgspec.json.Decoder(Completion).decode
-_decode_choices = msgspec.json.Decoder(list[_Choice] | None).decode
+_decode_choices = msgspec.json.Decoder(list[Choice] | None).decode
 _decode_usage = msgspec.json.Decoder(_Usage).decode
 
 

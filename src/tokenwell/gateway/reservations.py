@@ -20,7 +20,7 @@ from tokenwell.service.meter import AsyncMeter
 LEAST_STEP_TOKENS = 64
 """The smallest growth that is asked for: what a balance that is nearly empty can still give."""
 
-FIRST_LOOK_BYTES = 1_024
+FIRST_LOOK_BYTES = 512
 """How much of a stream passes before it is first looked at how much of it is text."""
 
 _LEAST_PIECE_BYTES = 48
