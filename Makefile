@@ -28,6 +28,7 @@ check: $(VENV)/.dev  ## Check format, lint, types, imports and the rules of the 
 bench: $(VENV)/.dev  ## Measure the engine and the gateway, beside bare loops on the same machine
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.gateway
+	$(BIN)/python -m bench.pages
 
 venv: $(VENV)/.dev  ## Make the environment for development
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from tokenwell.cli import access, accounts, codes, forecasts, jobs, models, operations, schedules, topups
+from tokenwell.cli import access, accounts, codes, embedding, forecasts, jobs, models, operations, schedules, topups
 from tokenwell.cli.terminal import root, run_command
 
-__all__ = ["access", "accounts", "codes", "forecasts", "jobs", "main", "models", "operations", "root", "schedules", "topups"]
+__all__ = ["access", "accounts", "codes", "embedding", "forecasts", "jobs", "main", "models", "operations", "root", "schedules", "topups"]
 
 
 def main() -> None:

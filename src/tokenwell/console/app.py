@@ -17,6 +17,7 @@ from tokenwell.console import (
     admin,
     alertspage,
     changes,
+    embedpage,
     granting,
     ledgerpage,
     live,
@@ -32,7 +33,7 @@ from tokenwell.console.visits import Console, Visit, console_of
 from tokenwell.errors import NotFound, RequestInvalid, StoreError
 from tokenwell.service.suite import Suite
 
-_PAGES = (pages, granting, changes, packpage, ledgerpage, usagepage, live, admin, operations, topuppages, alertspage)
+_PAGES = (pages, granting, changes, packpage, ledgerpage, usagepage, live, embedpage, admin, operations, topuppages, alertspage)
 """The modules of pages; each has its routes in `ROUTES`."""
 
 RETRY_SECONDS = 5

@@ -33,7 +33,7 @@ def revoke(visit: Visit, sent: Sent) -> dict[str, Any] | Done:
     pack, balance = pack_of(visit, organization.id), meter.balance(organization.id)
     formats = visit.formats(balance.as_of)
     leaves = pack.remaining_tokens if pack.status(balance.as_of) is PackStatus.ACTIVE else 0
-    change = change_of(balance, -leaves, tokens_per_day=tokens_per_day(visit, organization.id))
+    change = change_of(balance, -leaves, tokens_per_day=tokens_per_day(visit, balance))
     stops = change.state_after is State.AI_STOPPED and change.state_before is not State.AI_STOPPED
     note = sent.note()
     if not note:

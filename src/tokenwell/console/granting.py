@@ -51,9 +51,9 @@ def change_of(balance: Balance, difference_tokens: int, *, tokens_per_day: int =
     )
 
 
-def tokens_per_day(visit: Visit, organization_id: str) -> int:
+def tokens_per_day(visit: Visit, balance: Balance) -> int:
     """Return what an organization used a day in recent days; 0 with less than a day of use to learn from."""
-    told = visit.console.meter.forecast(organization_id)
+    told = visit.console.forecasts.of(balance)
     return told.tokens_per_day if told is not None else 0
 
 
@@ -93,7 +93,7 @@ def _change(visit: Visit, balance: Balance, amount: int | None) -> Change | None
     if amount is None:
         return None
     repaid = min(balance.overage_tokens, amount)
-    per_day = tokens_per_day(visit, balance.organization_id)
+    per_day = tokens_per_day(visit, balance)
     return change_of(balance, amount - repaid, tokens_per_day=per_day, repaid_tokens=repaid)
 
 

@@ -11,6 +11,8 @@ import msgspec
 
 from tokenwell.core.forecast import Forecast, Point
 from tokenwell.core.health import Thresholds
+from tokenwell.core.receipts import Balance
+from tokenwell.service.meter import Meter
 
 WIDTH = 1_000
 HEIGHT = 120
@@ -24,6 +26,35 @@ LONGEST = timedelta(days=90)
 
 EVENTS = 4
 """How many events are told."""
+
+
+MANY_PACKS = 200
+"""With more active packs than this a forecast is kept for a while: it takes long, and changes little."""
+
+KEPT = timedelta(minutes=1)
+KEPT_LIMIT = 1_000
+
+
+class Forecasts:
+    """Forecasts for pages. Those of organizations with very many packs are kept for KEPT, unless a pack or the state changes."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._kept: dict[str, tuple[tuple[int, str], datetime, Forecast | None]] = {}
+
+    def of(self, balance: Balance) -> Forecast | None:
+        """Return the forecast of an organization with this balance; None with less than a day of use to learn from."""
+        if balance.active_packs <= MANY_PACKS:
+            return self._meter.forecast(balance.organization_id)
+        mark = (balance.active_packs, balance.state.value)
+        kept = self._kept.get(balance.organization_id)
+        if kept is not None and kept[0] == mark and kept[1] <= balance.as_of < kept[1] + KEPT:
+            return kept[2]
+        told = self._meter.forecast(balance.organization_id)
+        if len(self._kept) >= KEPT_LIMIT:
+            self._kept.clear()
+        self._kept[balance.organization_id] = (mark, balance.as_of, told)
+        return told
 
 
 class What(StrEnum):

@@ -26,6 +26,7 @@ from tokenwell.core.receipts import Balance
 from tokenwell.service.access import Scope
 from tokenwell.service.browsing import Dimension
 from tokenwell.service.meter import Meter
+from tokenwell.service.ports import Organization
 
 LINES_A_PAGE = 50
 USAGE_DAYS = (1, 7, 30)
@@ -47,9 +48,13 @@ async def home(visit: Visit) -> Response:
 
 
 def _read_packs(visit: Visit) -> dict[str, Any]:
-    """Return what the packs page shows, from one thread: a few short reads, none of which waits for a writer."""
+    """Return what the packs page shows."""
+    return packs_context(visit, organization_of(visit, Scope.PACKS_READ))
+
+
+def packs_context(visit: Visit, organization: Organization) -> dict[str, Any]:
+    """Return what the packs page of an organization shows: a few short reads, none of which waits for a writer."""
     meter, suite = visit.console.meter, visit.console.suite
-    organization = organization_of(visit, Scope.PACKS_READ)
     asked = Asked.of(visit.request.query_params)
     balance = meter.balance(organization.id)
     formats = visit.formats(balance.as_of)
@@ -91,7 +96,7 @@ def _read_top(visit: Visit, balance: Balance, listing: Listing, formats: Formats
     meter, suite = visit.console.meter, visit.console.suite
     active = listing.active or ()
     view = balance_view(balance, active, listing.total)
-    told = meter.forecast(balance.organization_id) if listing.total else None
+    told = visit.console.forecasts.of(balance) if listing.total else None
     instants = [formats.midnight(days) for days in range(PAST_DAYS - 1, -1, -1)]
     past = suite.backward.balances(balance.organization_id, instants) if told else []
     lines = Thresholds(balance.warning_tokens, balance.reserve_tokens)

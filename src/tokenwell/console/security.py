@@ -6,6 +6,7 @@ import base64
 import binascii
 import hmac
 import secrets
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -20,19 +21,25 @@ BODY_LIMIT_BYTES = 64 * 1024
 
 FORM_FIELD = "csrf_token"
 
-_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "font-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
+_DIRECTIVES = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "font-src 'self'",
+    "img-src 'self'",
+    "connect-src 'self'",
+    "form-action 'self'",
+    "base-uri 'none'",
 )
+
+
+def policy_framed_by(origins: Sequence[str]) -> str:
+    """Return the Content-Security-Policy of a page that these origins may frame."""
+    return "; ".join((*_DIRECTIVES, f"frame-ancestors {' '.join(origins) or _NOBODY}"))
+
+
+_NOBODY = "'none'"
+_POLICY = policy_framed_by(())
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -43,6 +50,9 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_UNFRAMED = ("Content-Security-Policy", "X-Frame-Options", "Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy")
+"""What a page that others may frame sets itself, or goes without."""
+
 _STRICT_TRANSPORT = "max-age=31536000"
 
 
@@ -66,8 +76,10 @@ class SecurityHeaders:
 
 def protect(headers: MutableHeaders, *, is_secure: bool) -> None:
     """Add the headers to an answer's."""
+    may_be_framed = "content-security-policy" in headers
     for name, value in _HEADERS.items():
-        headers[name] = value
+        if not may_be_framed or name not in _UNFRAMED:
+            headers[name] = value
     headers.setdefault("Cache-Control", "no-store")
     if is_secure:
         headers["Strict-Transport-Security"] = _STRICT_TRANSPORT

@@ -19,6 +19,7 @@ from tokenwell.console import security
 from tokenwell.console.assets import Assets
 from tokenwell.console.catalogue import DEFAULT_LANGUAGE, HTML_LANGUAGES, LANGUAGES, preferred_language, translations
 from tokenwell.console.formats import UTC_NAME, Formats
+from tokenwell.console.outlook import Forecasts
 from tokenwell.errors import CredentialsInvalid
 from tokenwell.service.access import Principal, Scope, principal_of
 from tokenwell.service.people import Membership, Session
@@ -50,6 +51,7 @@ class Console:
     def __init__(self, suite: Suite, settings: Settings) -> None:
         self.suite = suite
         self.meter = suite.meter
+        self.forecasts = Forecasts(suite.meter)
         self.people = suite.people
         self.settings = settings
         self.cookies = security.Cookies(settings)
@@ -80,6 +82,7 @@ class Visit:
         self.console = console
         self.request = request
         self.session = session
+        self.is_embedded = False
         chosen = request.cookies.get(LANGUAGE_COOKIE, "")
         self.language = chosen if chosen in LANGUAGES else preferred_language(request.headers.get("accept-language", ""))
         self.zone_name = request.cookies.get(ZONE_COOKIE, UTC_NAME)

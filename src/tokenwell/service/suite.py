@@ -11,6 +11,7 @@ from tokenwell.service.backward import Backward
 from tokenwell.service.browsing import Browsing
 from tokenwell.service.codes import Codes
 from tokenwell.service.directory import Directory
+from tokenwell.service.embedding import Embedding
 from tokenwell.service.first_run import FirstRun
 from tokenwell.service.inbox import Inbox
 from tokenwell.service.indexing import Indexing
@@ -58,6 +59,7 @@ class Suite:
         self.browsing = Browsing(meter, Indexing(meter.engine))
         self.backward = Backward(meter.engine)
         self.proving = Proving(meter.engine, meter, self.browsing)
+        self.embedding = Embedding(meter.engine, meter.clock, self.sealer)
         self.directory = Directory(meter.engine, platform=meter.thresholds, clock=meter.clock)
         self.platform_keys = PlatformKeys(meter.engine, meter.clock)
         self.members = Members(self.people)

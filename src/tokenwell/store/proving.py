@@ -38,7 +38,7 @@ def life_of(connection: Connection, organization_id: str, pack_id: str, *, limit
     query = (
         select(_entry)
         .where(_entry.c.organization_id == organization_id, _entry.c.pack_id == pack_id, is_life())
-        .order_by(_entry.c.seq)
+        .order_by(_entry.c.seq + 0)  # by its sum no index is in order: the one of packs' lives is looked into, not all lines
         .limit(limit)
     )
     return [entry_from(row) for row in connection.execute(query)]

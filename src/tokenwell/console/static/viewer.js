@@ -12,7 +12,7 @@
 
   root.dataset.js = "";
   const theme = stored("theme");
-  if (theme === "light" || theme === "dark") root.dataset.theme = theme;
-  tellZone();
+  if (!root.dataset.theme && (theme === "light" || theme === "dark")) root.dataset.theme = theme;
+  if (!location.pathname.startsWith("/embed/")) tellZone();
   window.viewer = { stored, tellZone };
 })();

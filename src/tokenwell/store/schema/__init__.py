@@ -22,6 +22,7 @@ from tokenwell.store.schema.browsing import journal_mark, ledger_block, session_
 from tokenwell.store.schema.codes import code, code_batch
 from tokenwell.store.schema.columns import metadata
 from tokenwell.store.schema.doors import access_link, person_identity, person_preference, recovery_code, second_factor
+from tokenwell.store.schema.embedding import embedding
 from tokenwell.store.schema.happenings import act, event
 from tokenwell.store.schema.ledger import account, entry, growth, hold, key_usage, organization, pack, rate, rollup
 from tokenwell.store.schema.schedules import schedule
@@ -42,6 +43,7 @@ __all__ = [
     "code",
     "code_batch",
     "creation",
+    "embedding",
     "entry",
     "event",
     "event_read",
