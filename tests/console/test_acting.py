@@ -172,5 +172,5 @@ def test_a_form_without_its_token_changes_nothing(ada: Browser, meter: Meter) ->
 def test_acts_are_written_with_who_did_it(ada: Browser, meter: Meter) -> None:
     send(ada, "/o/acme/grant", amount="1000", expires="never")
     with meter.engine.connect() as connection:
-        rows = connection.exec_driver_sql("SELECT action, actor_name FROM act").all()
+        rows = connection.exec_driver_sql("SELECT action, actor_name FROM act WHERE action LIKE 'pack.%'").all()
     assert [tuple(row) for row in rows] == [("pack.grant", "Ada Root")]

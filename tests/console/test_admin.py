@@ -46,6 +46,17 @@ def test_what_expired_does_not_count_before_any_job_ran(open_browser: OpenBrowse
     assert "Acme Parts acme AI stopped 0" in page.text
 
 
+def test_each_tells_what_it_uses_a_day_and_for_how_long_that_lasts(
+    open_browser: OpenBrowser, meter: Meter, clock: FrozenClock
+) -> None:
+    fill(meter)
+    meter.debit("calm", 7_000)
+    clock.advance(timedelta(days=2))
+    page = open_browser("ada@example.com").page("/admin?find=calm")
+    assert "Calm calm Normal 83,000 1 1,000 in about 82 days" in page.text
+    assert "Tight tight Normal 5,100 1 – No usage yet" in open_browser("ada@example.com").page("/admin").text
+
+
 def test_nonsense_in_the_address_is_refused(open_browser: OpenBrowser) -> None:
     ada = open_browser("ada@example.com")
     for query in ("state=king", "after=x", "after=1.2", "after=1.99999999999999999999.a", "find=" + "a" * 101, "find=%00"):

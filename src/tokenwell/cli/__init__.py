@@ -7,7 +7,20 @@ import sys
 from tokenwell.cli import access, accounts, codes, embedding, forecasts, jobs, models, operations, schedules, topups
 from tokenwell.cli.terminal import root, run_command
 
-__all__ = ["access", "accounts", "codes", "embedding", "forecasts", "jobs", "main", "models", "operations", "root", "schedules", "topups"]
+__all__ = [
+    "access",
+    "accounts",
+    "codes",
+    "embedding",
+    "forecasts",
+    "jobs",
+    "main",
+    "models",
+    "operations",
+    "root",
+    "schedules",
+    "topups",
+]
 
 
 def main() -> None:

@@ -8,16 +8,19 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from babel import Locale
-from babel.dates import format_datetime
 from markupsafe import Markup
 
 UTC_NAME = "UTC"
 MINUS = "−"
 
 _PATTERNS = {
-    "en": {"date": "d MMM", "dated": "d MMM y", "minute": ", HH:mm", "second": ", HH:mm:ss"},
-    "zh": {"date": "M月d日", "dated": "y年M月d日", "minute": " HH:mm", "second": " HH:mm:ss"},
+    "en": {"date": "{day} {month}", "dated": "{day} {month} {year}", "minute": ", %H:%M", "second": ", %H:%M:%S"},
+    "zh": {"date": "{month}{day}日", "dated": "{year}年{month}{day}日", "minute": " %H:%M", "second": " %H:%M:%S"},
 }
+_MONTHS = {
+    language: Locale.parse(locale).months["format"]["abbreviated"] for language, locale in (("en", "en"), ("zh", "zh_Hans_CN"))
+}
+"""The months by their numbers, as they stand in a date. A page writes hundreds of times: Babel is asked once."""
 
 
 _UNITS = {
@@ -63,7 +66,7 @@ class Formats:
         self.zone: tzinfo = zone if zone is not None else ZoneInfo(UTC_NAME)
         self.now = now
         self.language = language
-        self._locale = Locale.parse("zh_Hans_CN" if language == "zh" else "en")
+        self._months = _MONTHS[language]
         self._patterns = _PATTERNS[language]
 
     def tokens(self, amount: int) -> str:
@@ -96,9 +99,8 @@ class Formats:
             local = at.astimezone(self.zone)
         except OverflowError:  # the last hours of the year 9999
             local = at
-        day = self._patterns["date" if local.year == self.now.astimezone(self.zone).year else "dated"]
-        pattern = day if to == "date" else day + self._patterns[to]
-        text = format_datetime(local, pattern, locale=self._locale)
+        day = "date" if local.year == self.now.astimezone(self.zone).year else "dated"
+        text = self._written(local, day, "" if to == "date" else to)
         utc = at.astimezone(ZoneInfo(UTC_NAME))
         return Markup('<time datetime="{}" title="{}">{}</time>').format(
             f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M:%S} UTC", text
@@ -108,8 +110,7 @@ class Formats:
         """Return how a day or an hour is called: `22 Nov`, `22 Nov, 14:00`; with its year where that is not the current one."""
         local = at.astimezone(self.zone)
         day = "date" if local.year == self.now.astimezone(self.zone).year else "dated"
-        pattern = self._patterns[day] + (self._patterns["minute"] if is_hour else "")
-        return format_datetime(local, pattern, locale=self._locale)
+        return self._written(local, day, "minute" if is_hour else "")
 
     def clock(self, at: datetime) -> str:
         """Return the time of day: `22:04`."""
@@ -117,7 +118,7 @@ class Formats:
 
     def day(self, at: datetime) -> str:
         """Return a day in a picture: `22 Nov`."""
-        return format_datetime(at.astimezone(self.zone), self._patterns["date"], locale=self._locale)
+        return self._written(at.astimezone(self.zone), "date", "")
 
     def full(self, at: datetime) -> Markup:
         """Return an instant in the zone on show, with its name, and in UTC: `20 Feb 2027, 23:59 Asia/Shanghai · 15:59 UTC`."""
@@ -130,7 +131,9 @@ class Formats:
         return Markup("{} {} · {} UTC").format(written, self.zone_name.replace("_", " "), other)
 
     def _written(self, at: datetime, day: str, to: str) -> str:
-        return format_datetime(at, self._patterns[day] + self._patterns[to], locale=self._locale)
+        """Return an instant as its zone has it: the day, with or without the year, and the time as `to` says, or none."""
+        text = self._patterns[day].format(day=at.day, month=self._months[at.month], year=at.year)
+        return text + at.strftime(self._patterns[to]) if to else text
 
     @property
     def zone_label(self) -> str:

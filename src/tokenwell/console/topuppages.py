@@ -145,7 +145,7 @@ def _change(visit: Visit, balance: Balance, amount: int | None) -> Change | None
     if amount is None:
         return None
     repaid = min(balance.overage_tokens, amount)
-    per_day = tokens_per_day(visit, balance.organization_id)
+    per_day = tokens_per_day(visit, balance)
     return change_of(balance, amount - repaid, tokens_per_day=per_day, repaid_tokens=repaid)
 
 

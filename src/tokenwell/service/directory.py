@@ -150,6 +150,12 @@ class Directory:
         items = tuple(_usage_of(row) for row in rows[:limit])
         return Page(items, items[-1].organization_id if len(rows) > limit else None)
 
+    def used(self, organization_ids: Sequence[str], *, since: datetime, until: datetime) -> dict[str, int]:
+        """Return what each of these organizations used in [since, until), both on quarters of an hour, from one statement."""
+        since_micros, until_micros = to_micros(to_utc(since, field="since")), to_micros(to_utc(until, field="until"))
+        with reading(self._engine) as connection:
+            return store.used(connection, organization_ids, since_micros=since_micros, until_micros=until_micros)
+
     def counts(self, *, search: str = "") -> dict[State, int]:
         """Return how many organizations are in each state."""
         with reading(self._engine) as connection:

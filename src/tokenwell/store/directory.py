@@ -166,3 +166,14 @@ def usage(
         .order_by(page.c.organization_id)
     )
     return connection.execute(query).all()
+
+
+def used(connection: Connection, organization_ids: Sequence[str], *, since_micros: int, until_micros: int) -> dict[str, int]:
+    """Return what each of some organizations used in [since, until)."""
+    rollup = schema.rollup.c
+    query = (
+        select(rollup.organization_id, func.sum(rollup.debited_tokens))
+        .where(rollup.organization_id.in_(organization_ids), rollup.bucket_at >= since_micros, rollup.bucket_at < until_micros)
+        .group_by(rollup.organization_id)
+    )
+    return {row[0]: int(row[1]) for row in connection.execute(query)}
