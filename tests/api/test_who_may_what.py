@@ -90,6 +90,15 @@ ROWS: dict[str, tuple[Scope, bool]] = {
     "get_code_batch": (Scope.PACKS_READ, False),
     "revoke_code_batch": (Scope.PACKS_WRITE, False),
     "redeem_code": (Scope.TOPUPS_WRITE, False),
+    "open_dispute": (Scope.DISPUTES_WRITE, False),
+    "list_disputes": (Scope.LEDGER_READ, True),
+    "list_all_disputes": (Scope.LEDGER_READ, False),
+    "get_dispute": (Scope.LEDGER_READ, True),
+    "answer_dispute": (Scope.PACKS_WRITE, False),
+    "refund_dispute": (Scope.PACKS_WRITE, False),
+    "create_reconciliation": (Scope.PLATFORM_WRITE, False),
+    "list_reconciliations": (Scope.PLATFORM_WRITE, False),
+    "get_reconciliation": (Scope.PLATFORM_WRITE, False),
 }
 
 OPERATIONS = operations()

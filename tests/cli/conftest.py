@@ -16,6 +16,9 @@ from tokenwell import wiring
 from tokenwell.config import Settings
 from tokenwell.core.happenings import SYSTEM
 
+_EXPORT = "request_id,created_at,model,input_tokens,output_tokens\ndemo-7,2027-01-31T08:00:00Z,claude-haiku-4-5,900,120\n"
+"""What a provider's export looks like."""
+
 
 @pytest.fixture(scope="session")
 def demo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -57,4 +60,5 @@ def shell(empty_shell: Shell, demo_file: Path) -> Shell:
     data = empty_shell.directory / "data"
     data.mkdir()
     shutil.copy(demo_file, data / "tokenwell.db")
+    (empty_shell.directory / "usage.csv").write_text(_EXPORT, encoding="utf-8")
     return empty_shell

@@ -68,16 +68,18 @@ def test_examples_run(path: tuple[str, ...], shell: Shell) -> None:
     (key,) = shell("key", "list", "acme", "--json").answer["items"]
     platform_key = shell("platform-key", "create", "--name", "Billing", "--scope", "ledger:read", "--json").answer
     (schedule,) = shell("schedule", "list", "acme", "--json").answer["items"]
+    dispute = shell("dispute", "open", "acme", "demo-8", "--note", "Why?", "--json").answer
     batch = shell("code", "create", "5", "1", "--json").answer
     there = {
         "sch": schedule["id"],
         "bat": batch["batch"]["id"],
+        "dsp": dispute["id"],
         "key": key["id"],
         "pkey": platform_key["id"],
         "svc": "support-agent",
     }
     for example in examples_of(COMMANDS[path]):
-        words = shlex.split(re.sub(r"\b(p?key|svc|sch|bat)_\w{26}", lambda match: there[match[1]], example))
+        words = shlex.split(re.sub(r"\b(p?key|svc|sch|bat|dsp)_\w{26}", lambda match: there[match[1]], example))
         words = [batch["codes"][0] if re.fullmatch(r"(2{5}-?){4}", word) else word for word in words]
         if not serves(words):
             ended = shell(*words[1:])

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 import tokenwell
-from tokenwell.api import access, charging, codes, ledger, organizations, packs, people, platform, schedules, topups
+from tokenwell.api import access, charging, codes, disputes, ledger, organizations, packs, people, platform, schedules, topups
 from tokenwell.api.auth import Authenticator, Gate, Limiter
 from tokenwell.api.document import describe
 from tokenwell.api.hot import HotOperation
@@ -25,7 +25,7 @@ from tokenwell.service.suite import Suite
 
 ROUTERS = (
     organizations.router, packs.router, charging.router, ledger.router, topups.router, schedules.router, codes.router,
-    access.services, access.keys, access.platform_keys, people.members, people.records, platform.router,
+    disputes.router, access.services, access.keys, access.platform_keys, people.members, people.records, platform.router,
 )  # fmt: skip
 """The routes of every resource. A new resource adds its router here."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tokenwell.cli import access, accounts, codes, embedding, forecasts, jobs, models, operations, schedules, topups
+from tokenwell.cli import access, accounts, codes, disputes, embedding, forecasts, jobs, models, operations, schedules, topups
 from tokenwell.cli.terminal import root, run_command
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "accounts",
     "codes",
     "embedding",
+    "disputes",
     "forecasts",
     "jobs",
     "main",

@@ -82,6 +82,15 @@ class Tokenwell(Sender):
     get_code_batch = does(Calls.get_code_batch)
     revoke_code_batch = does(Calls.revoke_code_batch)
     redeem_code = does(Calls.redeem_code)
+    open_dispute = does(Calls.open_dispute)
+    list_disputes = does(Calls.list_disputes)
+    list_all_disputes = does(Calls.list_all_disputes)
+    get_dispute = does(Calls.get_dispute)
+    answer_dispute = does(Calls.answer_dispute)
+    refund_dispute = does(Calls.refund_dispute)
+    create_reconciliation = does(Calls.create_reconciliation)
+    list_reconciliations = does(Calls.list_reconciliations)
+    get_reconciliation = does(Calls.get_reconciliation)
 
     each_organization = each(Calls.list_organizations)
     each_pack = each(Calls.list_packs)
@@ -100,6 +109,9 @@ class Tokenwell(Sender):
     each_schedule = each(Calls.list_schedules)
     each_schedule_of_all = each(Calls.list_all_schedules)
     each_code_batch = each(Calls.list_code_batches)
+    each_dispute = each(Calls.list_disputes)
+    each_dispute_of_all = each(Calls.list_all_disputes)
+    each_reconciliation = each(Calls.list_reconciliations)
 
 
 class AsyncTokenwell(AsyncSender):
@@ -173,6 +185,15 @@ class AsyncTokenwell(AsyncSender):
     get_code_batch = adoes(Calls.get_code_batch)
     revoke_code_batch = adoes(Calls.revoke_code_batch)
     redeem_code = adoes(Calls.redeem_code)
+    open_dispute = adoes(Calls.open_dispute)
+    list_disputes = adoes(Calls.list_disputes)
+    list_all_disputes = adoes(Calls.list_all_disputes)
+    get_dispute = adoes(Calls.get_dispute)
+    answer_dispute = adoes(Calls.answer_dispute)
+    refund_dispute = adoes(Calls.refund_dispute)
+    create_reconciliation = adoes(Calls.create_reconciliation)
+    list_reconciliations = adoes(Calls.list_reconciliations)
+    get_reconciliation = adoes(Calls.get_reconciliation)
 
     each_organization = aeach(Calls.list_organizations)
     each_pack = aeach(Calls.list_packs)
@@ -191,3 +212,6 @@ class AsyncTokenwell(AsyncSender):
     each_schedule = aeach(Calls.list_schedules)
     each_schedule_of_all = aeach(Calls.list_all_schedules)
     each_code_batch = aeach(Calls.list_code_batches)
+    each_dispute = aeach(Calls.list_disputes)
+    each_dispute_of_all = aeach(Calls.list_all_disputes)
+    each_reconciliation = aeach(Calls.list_reconciliations)

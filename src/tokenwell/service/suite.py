@@ -11,6 +11,7 @@ from tokenwell.service.backward import Backward
 from tokenwell.service.browsing import Browsing
 from tokenwell.service.codes import Codes
 from tokenwell.service.directory import Directory
+from tokenwell.service.disputes import Disputes
 from tokenwell.service.embedding import Embedding
 from tokenwell.service.first_run import FirstRun
 from tokenwell.service.inbox import Inbox
@@ -24,6 +25,7 @@ from tokenwell.service.people import People
 from tokenwell.service.platform_keys import PlatformKeys
 from tokenwell.service.post import Mailer, Post
 from tokenwell.service.proving import Proving
+from tokenwell.service.reconciliation import Reconciliations
 from tokenwell.service.resets import Resets
 from tokenwell.service.schedules import Schedules
 from tokenwell.service.sealing import Sealer
@@ -72,6 +74,8 @@ class Suite:
         self.topups = Topups(meter)
         self.approval_links = ApprovalLinks(meter, self.topups, self.sealer)
         self.codes = Codes(meter)
+        self.disputes = Disputes(meter)
+        self.reconciliations = Reconciliations(meter)
         self.schedules = Schedules(meter)
 
         self.inbox = Inbox(meter.engine, meter.clock)

@@ -21,6 +21,7 @@ from tokenwell.store.schema.answers import stored_answer
 from tokenwell.store.schema.browsing import journal_mark, ledger_block, session_summary
 from tokenwell.store.schema.codes import code, code_batch
 from tokenwell.store.schema.columns import metadata
+from tokenwell.store.schema.disputes import dispute, reconciliation, reconciliation_line
 from tokenwell.store.schema.doors import access_link, person_identity, person_preference, recovery_code, second_factor
 from tokenwell.store.schema.embedding import embedding
 from tokenwell.store.schema.happenings import act, event
@@ -44,6 +45,7 @@ __all__ = [
     "code_batch",
     "creation",
     "embedding",
+    "dispute",
     "entry",
     "event",
     "event_read",
@@ -61,6 +63,8 @@ __all__ = [
     "person",
     "platform_key",
     "rate",
+    "reconciliation",
+    "reconciliation_line",
     "rollup",
     "schedule",
     "session",
