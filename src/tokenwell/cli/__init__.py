@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import sys
 
-from tokenwell.cli import access, accounts, codes, disputes, embedding, forecasts, jobs, models, operations, schedules, topups
+from tokenwell.cli import (
+    access,
+    accounts,
+    alerts,
+    codes,
+    disputes,
+    embedding,
+    forecasts,
+    jobs,
+    models,
+    operations,
+    schedules,
+    topups,
+)
 from tokenwell.cli.terminal import root, run_command
 
 __all__ = [
     "access",
     "accounts",
+    "alerts",
     "codes",
     "embedding",
     "disputes",

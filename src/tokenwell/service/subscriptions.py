@@ -23,14 +23,14 @@ from tokenwell.core.alerts import (
     Subscription,
 )
 from tokenwell.core.happenings import PLATFORM, SYSTEM, Act, Actor, EventKind
-from tokenwell.core.identifiers import check_label
+from tokenwell.core.identifiers import check_key, check_label
 from tokenwell.errors import ChannelNotFound, DeliveryNotFound, RequestInvalid
 from tokenwell.service.inbox import check_organization
 from tokenwell.service.ports import Clock, Page, new_id
 from tokenwell.service.sealing import Sealer
 from tokenwell.service.wishes import Own, Wishes, checked_limit, page_of
 from tokenwell.store import channels as store
-from tokenwell.store import deliveries
+from tokenwell.store import creations, deliveries
 from tokenwell.store.channels import Channel, ChannelKind
 from tokenwell.store.deliveries import Attempt, Delivery, DeliveryKind, DeliveryStatus, NewDelivery
 from tokenwell.store.happenings import append_act
@@ -54,6 +54,7 @@ class CreatedChannel(msgspec.Struct, frozen=True, kw_only=True):
 
     channel: Channel
     secret: str | None
+    replayed: bool = False
 
 
 class Subscriptions:
@@ -79,9 +80,11 @@ class Subscriptions:
         target: str,
         name: str = "",
         wishes: Wishes | None = None,
+        key: str | None = None,
         by: Actor = SYSTEM,
     ) -> CreatedChannel:
-        """Add a channel. Raises RequestInvalid, TargetRefused, OrganizationNotFound."""
+        """Add a channel; again under the same idempotency key gives the first one, without its secret. Raises RequestInvalid,
+        TargetRefused, OrganizationNotFound, IdempotencyConflict."""
         wishes = wishes or Wishes()
         shown = self._checked_target(kind, target)
         keys = (_fresh_key(),) if kind is ChannelKind.WEBHOOK else ()
@@ -102,6 +105,10 @@ class Subscriptions:
         )
         with transaction(self._engine) as connection:
             check_organization(connection, organization_id)
+            told = {"what": "channel", "kind": kind, "target": target, "name": name, "wishes": wishes}
+            first = None if key is None else creations.claim(connection, organization_id, check_key(key), channel.id, told, now)
+            if first is not None:
+                return CreatedChannel(channel=self._find(connection, organization_id, first), secret=None, replayed=True)
             if len(store.channels_of(connection, organization_id, limit=CHANNELS_LIMIT, with_own=False)) >= CHANNELS_LIMIT:
                 raise RequestInvalid(f"there are {CHANNELS_LIMIT} channels already", field="channel")
             store.put_channel(connection, channel)

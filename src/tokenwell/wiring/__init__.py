@@ -6,7 +6,7 @@ from tokenwell.wiring.answers import Observed
 from tokenwell.wiring.application import Application, create_app
 from tokenwell.wiring.demo import DEMO_EMAIL, DemoAccess, prepare_demo
 from tokenwell.wiring.jobs import JOBS, work, work_once
-from tokenwell.wiring.opening import open_keys, open_meter, open_people, open_services, revision_in
+from tokenwell.wiring.opening import open_keys, open_meter, open_people, open_services, open_suite, revision_in
 from tokenwell.wiring.servers import serve
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "open_keys",
     "open_meter",
     "open_people",
+    "open_suite",
     "open_services",
     "prepare_demo",
     "revision_in",
