@@ -25,6 +25,7 @@ UNUSABLE = {
     "TOKENWELL_UPSTREAM_URL": ["api.openai.com", "file:/x"],
     "TOKENWELL_UPSTREAM_API_KEY_FILE": ["nowhere/key"],
     "TOKENWELL_UPSTREAM_TIMEOUT_SECONDS": ["0"],
+    "TOKENWELL_UNRATED_MODELS": ["free"],
     "TOKENWELL_QUEUE_LIMIT": ["0"],
     "TOKENWELL_BATCH_LIMIT": ["0"],
     "TOKENWELL_API_REQUESTS_PER_MINUTE": ["-1", "many"],

@@ -90,6 +90,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upstream_timeout_seconds: Annotated[
         int, _about("How long the provider may stay silent before a request is given up.", 1, 86_400, "seconds")
     ] = 300
+    unrated_models: Annotated[
+        Literal["one_to_one", "refuse", "default"],
+        _about("What a model without a rate costs: one to one, nothing since it is refused, or the rate that is set for `*`."),
+    ] = "one_to_one"
     models_file: Annotated[
         str,
         _about(

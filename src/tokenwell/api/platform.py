@@ -35,7 +35,7 @@ def set_rate(call: CurrentCall) -> Response:
     body = call.read(bodies.NewRate)
     _ = call.key
     rate = Rate(**{name: getattr(body, name) for name in Rate.__struct_fields__})
-    call.suite.meter.set_rate(rate)
+    call.suite.meter.set_rate(rate, by=call.caller.actor)
     return call.answer(shaped(shapes.Rate, rate))
 
 

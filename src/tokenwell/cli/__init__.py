@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tokenwell.cli import (
+from tokenwell.cli import (, access, accounts, codes, disputes, embedding, forecasts, jobs, models, operations, rates, schedules, topups
     access,
     accounts,
     alerts,
@@ -20,22 +20,7 @@ from tokenwell.cli import (
 )
 from tokenwell.cli.terminal import root, run_command
 
-__all__ = [
-    "access",
-    "accounts",
-    "alerts",
-    "codes",
-    "embedding",
-    "disputes",
-    "forecasts",
-    "jobs",
-    "main",
-    "models",
-    "operations",
-    "root",
-    "schedules",
-    "topups",
-]
+__all__ = ["access", "accounts", "alerts", "codes", "disputes", "embedding", "forecasts", "jobs", "main", "models", "operations", "rates", "root", "schedules", "topups"]
 
 
 def main() -> None:

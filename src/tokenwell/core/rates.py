@@ -12,6 +12,9 @@ from tokenwell.errors import AmountInvalid
 
 MILLION = 1_000_000
 
+ANY_MODEL = "*"
+"""The name of the rate that stands for every model without one, where the platform says so."""
+
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
     """What a token of each pool costs from `effective_at` on, in millionths of a pack's token; 1,000,000 is one to one."""

@@ -62,6 +62,7 @@ class Metering:
     async def _admit(self, key: GatewayKey, request: AiRequest, request_id: str) -> Reservation:
         limit = self._output_limit_tokens if request.output_limit_tokens is None else request.output_limit_tokens
         before = await self._tokens_before(key, request) if request.follows else 0
+        self._meter.ratebook.require_rated(request.model)
         rate = self._meter.ratebook.rate_for(request.model)
         room_tokens = min(request.choices * limit, MAX_CHARGE_TOKENS)
         most = Usage(input_tokens=request.prompt.held_tokens + before, output_tokens=room_tokens)

@@ -330,7 +330,10 @@ class Intake:
         into overage if need be. `facts` are kept with the line and are no part of the input that a repetition must match.
         With `limits`, it counts against those of the key `key_id`: raises LimitReached. With `reserve_tokens`, so many must stay
         available: a lane of less urgent requests stops before the others do.
+        Raises ModelUnrated where the platform refuses models without a rate.
         """
+        if amount is None and not already_used:
+            self._ratebook.require_rated(model)
         charge, given = charge_given(
             self._ratebook, amount, usage=usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, model=model,
             session=session, reason=reason, service_id=service_id, key_id=key_id, note=note, raw_usage=raw_usage, facts=facts,

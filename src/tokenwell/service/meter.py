@@ -211,6 +211,7 @@ class Meter:
     usage_totals = _reads(Reading.usage_totals)
     verify = _reads(Reading.verify)
     set_rate = _rates(RateBook.set_rate)
+    import_rates = _rates(RateBook.import_rates)
     rates = _rates(RateBook.rates)
     ping = _reads(Reading.ping)
 
@@ -278,6 +279,7 @@ class AsyncMeter:
     journal = _areads(Reading.journal)
     usage_totals = _areads(Reading.usage_totals)
     set_rate = _arates(RateBook.set_rate)
+    import_rates = _arates(RateBook.import_rates)
     rates = _arates(RateBook.rates)
     ping = _areads(Reading.ping)
 

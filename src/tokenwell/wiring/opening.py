@@ -21,6 +21,7 @@ from tokenwell.service.meter import Meter
 from tokenwell.service.people import People
 from tokenwell.service.ports import Clock, system_clock
 from tokenwell.service.post import Post
+from tokenwell.service.ratebook import Unrated
 from tokenwell.service.sealing import Sealer, keys_in
 from tokenwell.service.suite import Suite
 from tokenwell.store.dialects import parse_database, translate
@@ -45,17 +46,19 @@ def open_meter(settings: Settings, *, create: bool = False, clock: Clock = syste
         elif not file.exists():
             raise StoreUnavailable(f"there is no database at {file}; tokenwell migrate makes one")
     try:
-        return Meter(
+        meter = Meter(
             settings.database_url,
             thresholds=Thresholds(settings.warning_threshold_tokens, settings.minimum_reserve_tokens),
             clock=clock,
             queue_limit=settings.queue_limit,
             batch_limit=settings.batch_limit,
         )
+        meter.ratebook.unrated = Unrated(settings.unrated_models)
     except CommandError as error:
         raise StoreUnavailable(f"the database is not one of this version of Tokenwell: {error}") from None
     except sqlalchemy.exc.DBAPIError as error:
         raise translate(error) or error from error
+    return meter
 
 
 def open_patiently(settings: Settings, clock: Clock) -> Meter:
