@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tokenwell.cli import (, access, accounts, codes, disputes, embedding, forecasts, jobs, models, operations, rates, schedules, topups
+from tokenwell.cli import (, access, accounts, codes, disputes, embedding, forecasts, jobs, models, operations, policies, rates, schedules, topups
     access,
     accounts,
     alerts,
@@ -20,7 +20,7 @@ from tokenwell.cli import (, access, accounts, codes, disputes, embedding, forec
 )
 from tokenwell.cli.terminal import root, run_command
 
-__all__ = ["access", "accounts", "alerts", "codes", "disputes", "embedding", "forecasts", "jobs", "main", "models", "operations", "rates", "root", "schedules", "topups"]
+__all__ = ["access", "accounts", "alerts", "codes", "disputes", "embedding", "forecasts", "jobs", "main", "models", "operations", "policies", "rates", "root", "schedules", "topups"]
 
 
 def main() -> None:

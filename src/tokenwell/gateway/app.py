@@ -10,11 +10,13 @@ import structlog
 
 from tokenwell.config import Settings
 from tokenwell.errors import BalanceRefused, CredentialsInvalid, RequestInvalid, StoreError, TokenwellError
+from tokenwell.gateway.admission import Admission
 from tokenwell.gateway.asking import Labels
 from tokenwell.gateway.chat import CHAT, COMPLETIONS
 from tokenwell.gateway.dialects import Dialect
 from tokenwell.gateway.embeddings import EMBEDDINGS
 from tokenwell.gateway.exchange import BodyTooLarge, ClientGone, Exchange, Message, Receive, Send, Unspeakable
+from tokenwell.gateway.expecting import OTHERS, Expectations
 from tokenwell.gateway.media import MEDIA
 from tokenwell.gateway.messages import MESSAGES
 from tokenwell.gateway.metering import Metering
@@ -22,10 +24,13 @@ from tokenwell.gateway.passing import Passing, is_passed, scope_of, telling_for
 from tokenwell.gateway.receipts import REQUEST_ID, refusal_headers
 from tokenwell.gateway.responses import RESPONSES
 from tokenwell.gateway.settlement import Settlements
+from tokenwell.gateway.tokenizers import tokenizer
 from tokenwell.gateway.upstream import Upstream
 from tokenwell.service.answers import Answers
+from tokenwell.service.estimates import Estimates
 from tokenwell.service.keys import GatewayKey, Keys, KeyScope, check_use
 from tokenwell.service.meter import Meter
+from tokenwell.service.policies import Policies
 from tokenwell.service.ports import new_id
 
 DIALECTS: dict[str, Dialect] = {
@@ -56,17 +61,15 @@ class Gateway:
         self._idle = asyncio.Event()
         self._upstream = upstream
         self._body_limit_bytes = settings.body_limit_bytes
-        self._settlements = Settlements(meter)
+        self._estimates = Estimates(meter.reading)
+        expectations = Expectations(self._estimates, default_output_tokens=settings.output_limit_tokens)
+        self._settlements = Settlements(meter, expectations=expectations)
         self._answers = Answers(meter.engine, meter.clock)
         self._passing = Passing(meter.aio, upstream, self._answers, body_limit_bytes=settings.body_limit_bytes)
-        self._metering = Metering(
-            meter,
-            upstream,
-            self._settlements,
-            self._answers,
-            hold_ttl=timedelta(seconds=settings.hold_seconds),
-            output_limit_tokens=settings.output_limit_tokens,
-        )
+        policies = Policies(meter.engine, meter.clock)
+        hold_ttl = timedelta(seconds=settings.hold_seconds)
+        admission = Admission(meter, self._answers, expectations, policies, hold_ttl=hold_ttl)
+        self._metering = Metering(admission, upstream, self._settlements, self._answers)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request, or follow the server's lifespan."""
@@ -87,6 +90,7 @@ class Gateway:
     async def startup(self) -> None:
         """Get ready on the running event loop."""
         await self._upstream.open()
+        await asyncio.to_thread(tokenizer, OTHERS[0])  # ahead of the first request: it takes a moment
         try:
             await asyncio.to_thread(self._answers.forget_old)
         except StoreError as error:
@@ -99,6 +103,7 @@ class Gateway:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), LET_GO_SECONDS)
         await self._settlements.drain(DRAIN_SECONDS)
+        await asyncio.to_thread(self._estimates.close)
         await self._upstream.close()
 
     async def _live(self, receive: Receive, send: Send) -> None:

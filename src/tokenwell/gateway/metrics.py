@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from tokenwell.observability import REGISTRY
 
@@ -30,6 +30,16 @@ UNSETTLED = Gauge(
     multiprocess_mode="livesum",
 )
 LOST = Counter("tokenwell_gateway_lost_charges", "Answered requests that were never charged; the log has each.", registry=REGISTRY)
+CLAMPED = Counter(
+    "tokenwell_gateway_clamped_requests", "Requests whose output was limited to what the balance affords.", registry=REGISTRY
+)
+ESTIMATE_RATIO = Histogram(
+    "tokenwell_gateway_estimate_ratio",
+    "What a request's provider reported, as a share of what was expected: prompt and completion.",
+    ["part"],
+    registry=REGISTRY,
+    buckets=(0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 5.0),
+)
 PROVIDER_REQUESTS = Counter(
     "tokenwell_gateway_provider_requests",
     "Requests by provider: answered, refused (429 or 5xx), failed (no answer), spared (its breaker was open).",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import NamedTuple
 
 import structlog
 
 from tokenwell.core.amounts import MAX_CHARGE_TOKENS
+from tokenwell.core.limits import KeyLimits
 from tokenwell.core.rates import Rate, charge_of
 from tokenwell.core.usage import Usage
 from tokenwell.errors import BalanceRefused, StoreError, TokenwellError
@@ -29,6 +31,17 @@ _LEAST_PIECE_BYTES = 48
 log = structlog.get_logger("tokenwell.gateway")
 
 
+class Terms(NamedTuple):
+    """What a hold is opened and grown under: the limits of its key, and what its lane leaves to others."""
+
+    limits: KeyLimits | None = None
+    reserve_tokens: int | None = None
+    lane: str | None = None
+
+
+UNBOUND = Terms()
+
+
 class Reservation:
     """What a call may say on its hold: `room_tokens` of output. Used by one task; `close` it as the call ends."""
 
@@ -41,19 +54,30 @@ class Reservation:
         "_room",
         "_seen_bytes",
         "_seen_said",
+        "_terms",
         "_timer",
         "_ttl",
         "call",
         "look_at_bytes",
     )
 
-    def __init__(self, meter: AsyncMeter, call: Call, *, rate: Rate | None, room_tokens: int, ttl: timedelta) -> None:
+    def __init__(
+        self,
+        meter: AsyncMeter,
+        call: Call,
+        *,
+        rate: Rate | None,
+        room_tokens: int,
+        ttl: timedelta,
+        terms: Terms = UNBOUND,
+    ) -> None:
         self.call = call
         self.look_at_bytes = FIRST_LOOK_BYTES
         self._meter = meter
         self._rate = rate
         self._room = room_tokens
         self._ttl = ttl
+        self._terms = terms
         self._growth: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._is_refused = False
@@ -120,7 +144,9 @@ class Reservation:
     async def _try(self, step: int) -> bool:
         tokens = min(max(1, charge_of(Usage(output_tokens=min(step, MAX_CHARGE_TOKENS)), self._rate)), MAX_CHARGE_TOKENS)
         try:
-            await self._meter.extend_hold(self.call.organization_id, self.call.hold_id, tokens, ttl=self._ttl)
+            await self._meter.extend_hold(
+                self.call.organization_id, self.call.hold_id, tokens, ttl=self._ttl, **self._terms._asdict()
+            )
         except BalanceRefused:
             GROWN.labels("refused").inc()
             return False

@@ -13,7 +13,9 @@ import structlog
 from tokenwell.core.receipts import Receipt
 from tokenwell.core.usage import Usage
 from tokenwell.errors import HoldAlreadyReleased, HoldNotFound, StoreError, TokenwellError
+from tokenwell.gateway.expecting import Expectations, Expected
 from tokenwell.gateway.metrics import ESTIMATED, LOST, UNSETTLED
+from tokenwell.service.estimates import Kind
 from tokenwell.service.meter import Meter
 
 PATIENCE_SECONDS = 900
@@ -26,7 +28,11 @@ log = structlog.get_logger("tokenwell.gateway")
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that was admitted: the hold it runs on, and what its line in the ledger will say."""
+    """A request that was admitted: the hold it runs on, and what its line in the ledger will say.
+
+    `expected` is what it was thought to come to, `limited_to` the output limit it was given where the balance afforded no more;
+    both are kept with the line.
+    """
 
     organization_id: str
     request_id: str
@@ -36,6 +42,13 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     session: str | None
     reason: str | None
+    expected: Expected | None = None
+    limited_to: int | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of request it is, to expect the next ones by."""
+        return (self.organization_id, self.model, self.reason)
 
 
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,8 +63,11 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
 class Settlements:
     """Settles and releases holds. What the database refuses for the moment is tried again in the background."""
 
-    def __init__(self, meter: Meter, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self, meter: Meter, *, expectations: Expectations | None = None, patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
         self._meter = meter.aio
+        self._expectations = expectations
         self._patience_seconds = patience_seconds
         self._tasks: set[asyncio.Task[None]] = set()
         self._readings: set[asyncio.Task[None]] = set()
@@ -61,8 +77,7 @@ class Settlements:
 
         A caller that is cancelled meanwhile does not stop it.
         """
-        if bill.estimated:
-            ESTIMATED.inc()
+        self._learn(call, bill)
         try:
             return await self._charge(call, bill)
         except StoreError as error:
@@ -84,8 +99,7 @@ class Settlements:
 
     def settle_later(self, call: Call, bill: Bill) -> None:
         """Charge a request whose caller cannot wait."""
-        if bill.estimated:
-            ESTIMATED.inc()
+        self._learn(call, bill)
         self._insist(call, bill)
 
     def read_on(self, reading: Coroutine[Any, Any, None]) -> None:
@@ -102,11 +116,20 @@ class Settlements:
         await _finish(self._readings, seconds / 2)
         await _finish(self._tasks, seconds / 2)
 
+    def _learn(self, call: Call, bill: Bill) -> None:
+        if bill.estimated:
+            ESTIMATED.inc()
+        elif self._expectations is not None and call.expected is not None:
+            self._expectations.learn(call.kind, call.expected, bill.usage)
+
     async def _charge(self, call: Call, bill: Bill) -> Receipt:
+        expected: dict[str, Any] = {} if call.expected is None else {"expected": call.expected.fact()}
+        if call.limited_to is not None:
+            expected["limited_to"] = call.limited_to
         facts: dict[str, Any] = {
             "usage": bill.usage,
             "raw_usage": bill.raw_usage,
-            "facts": bill.facts,
+            "facts": expected | (bill.facts or {}),
             "estimated": bill.estimated,
             "model": call.model,
             "session": call.session,

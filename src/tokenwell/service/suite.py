@@ -23,6 +23,7 @@ from tokenwell.service.meter import Meter
 from tokenwell.service.packs import Packs
 from tokenwell.service.people import People
 from tokenwell.service.platform_keys import PlatformKeys
+from tokenwell.service.policies import Policies
 from tokenwell.service.post import Mailer, Post
 from tokenwell.service.proving import Proving
 from tokenwell.service.reconciliation import Reconciliations
@@ -76,6 +77,7 @@ class Suite:
         self.codes = Codes(meter)
         self.disputes = Disputes(meter)
         self.reconciliations = Reconciliations(meter)
+        self.policies = Policies(meter.engine, meter.clock)
         self.schedules = Schedules(meter)
 
         self.inbox = Inbox(meter.engine, meter.clock)

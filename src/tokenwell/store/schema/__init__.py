@@ -26,6 +26,7 @@ from tokenwell.store.schema.doors import access_link, person_identity, person_pr
 from tokenwell.store.schema.embedding import embedding
 from tokenwell.store.schema.happenings import act, event
 from tokenwell.store.schema.ledger import account, entry, growth, hold, key_usage, organization, pack, rate, rollup
+from tokenwell.store.schema.policies import policy
 from tokenwell.store.schema.schedules import schedule
 from tokenwell.store.schema.topups import topup
 
@@ -62,6 +63,7 @@ __all__ = [
     "pack",
     "person",
     "platform_key",
+    "policy",
     "rate",
     "reconciliation",
     "reconciliation_line",
