@@ -34,6 +34,7 @@ import uvloop
 from tests.databases import fresh_postgres, postgres_server
 from tokenwell.config import Settings
 from tokenwell.gateway.app import create_gateway
+from tokenwell.gateway.routing import single_provider
 from tokenwell.gateway.upstream import HttpUpstream
 from tokenwell.service.keys import Keys
 from tokenwell.service.meter import Meter
@@ -230,7 +231,7 @@ async def _ours(upstream_url: str, database_url: str, told: Connection) -> Any:
     meter.grant("acme", 10**15)
     keys = Keys(meter.engine)
     secret = keys.create("acme", name="bench").secret
-    gateway = create_gateway(meter, keys, Settings(), HttpUpstream(upstream_url))
+    gateway = create_gateway(meter, keys, Settings(), single_provider(upstream_url, "", timeout_seconds=300))
     await gateway.startup()
     told.send(secret)
     return gateway

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tokenwell.cli import (, access, accounts, codes, disputes, embedding, forecasts, jobs, models, operations, policies, rates, schedules, topups
+from tokenwell.cli import (
     access,
     accounts,
     alerts,
@@ -15,12 +15,31 @@ from tokenwell.cli import (, access, accounts, codes, disputes, embedding, forec
     jobs,
     models,
     operations,
+    policies,
+    rates,
     schedules,
     topups,
 )
 from tokenwell.cli.terminal import root, run_command
 
-__all__ = ["access", "accounts", "alerts", "codes", "disputes", "embedding", "forecasts", "jobs", "main", "models", "operations", "policies", "rates", "root", "schedules", "topups"]
+__all__ = [
+    "access",
+    "accounts",
+    "alerts",
+    "codes",
+    "embedding",
+    "disputes",
+    "forecasts",
+    "jobs",
+    "main",
+    "models",
+    "operations",
+    "policies",
+    "rates",
+    "root",
+    "schedules",
+    "topups",
+]
 
 
 def main() -> None:

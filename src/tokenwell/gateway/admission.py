@@ -100,7 +100,12 @@ class Admission:
             limited_to=room.limit_tokens,
         )
         reservation = Reservation(
-            self._meter.aio, call, rate=rate, room_tokens=room.output_tokens, ttl=self._hold_ttl, terms=terms_of(key)
+            self._meter.aio,
+            call,
+            rate=rate,
+            room_tokens=room.output_tokens,
+            ttl=self._hold_ttl,
+            terms=terms_of(key),
         )
         return Admitted(reservation, request)
 

@@ -19,6 +19,7 @@ from tokenwell.gateway.metrics import ABANDONED, CUT, DRAINED, UPSTREAM_ERRORS
 from tokenwell.gateway.receipts import REQUEST_ID, comment_of, headers_of
 from tokenwell.gateway.reservations import Reservation
 from tokenwell.gateway.settlement import Bill, Settlements
+from tokenwell.gateway.streams import EVENT_END
 from tokenwell.gateway.upstream import Upstream, UpstreamAnswer
 from tokenwell.service.answers import Answers
 
@@ -153,23 +154,39 @@ class Forwarding:
             raise UpstreamError("the AI provider answered with an empty stream")
 
     async def _relay_looking(self, data: bytes, answer: UpstreamAnswer, stream: Stream) -> bool:
-        """Pass bytes on up to where the hold must be looked at, and so on; return whether the stream goes on after them."""
+        """Pass bytes on up to where the hold must be looked at, and so on; return whether the stream goes on after them.
+
+        What may go on is written at once as a whole, unless the hold is being grown: that may take a while.
+        """
         reservation = self._reservation
         ended = not data
+        waiting: list[bytes] = []
         while data or ended:
-            due = max(1, reservation.look_at_bytes - stream.passed_bytes)
+            # Up to the end of the event in which it is due: a piece of one passes nothing.
+            end = EVENT_END.search(data, max(0, reservation.look_at_bytes - stream.passed_bytes - 1))
+            due = len(data) if end is None else end.end()
             passing = stream.end() if ended else stream.feed(data[:due])
             data, ended = data[due:], False
-            if (passing or stream.closing) and not self._exchange.started:
-                await self._start(answer)
             if passing:
-                await self._exchange.write(passing)
+                waiting.append(passing)
+            if (waiting or stream.closing) and not self._exchange.started:
+                await self._start(answer)
             if stream.closing:
-                return True
-            if stream.passed_bytes >= reservation.look_at_bytes and not await reservation.covers(stream):
-                await self._cut(stream)
-                return False
+                break
+            if stream.passed_bytes >= reservation.look_at_bytes:
+                if reservation.is_growing:
+                    await self._write(waiting)
+                if not await reservation.covers(stream):
+                    await self._write(waiting)
+                    await self._cut(stream)
+                    return False
+        await self._write(waiting)
         return True
+
+    async def _write(self, waiting: list[bytes]) -> None:
+        if waiting:
+            await self._exchange.write(b"".join(waiting))
+            waiting.clear()
 
     async def _start(self, answer: UpstreamAnswer) -> None:
         await self._exchange.start(200, [*answer.headers, (REQUEST_ID, self._call.request_id.encode())])

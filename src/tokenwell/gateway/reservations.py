@@ -84,6 +84,11 @@ class Reservation:
         self._seen_bytes = self._seen_said = 0
         self._timer = asyncio.get_running_loop().call_later(ttl.total_seconds() / 2, self._prolong)
 
+    @property
+    def is_growing(self) -> bool:
+        """Whether more has been asked for and not answered yet."""
+        return self._growth is not None
+
     def close(self) -> None:
         """Stop growing and prolonging."""
         self._timer.cancel()

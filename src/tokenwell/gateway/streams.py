@@ -14,7 +14,8 @@ EVENT_LIMIT_BYTES = 32 * 2**20
 _COUNT_EVERY_BYTES = 65_536
 
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
-_EVENT_END = re.compile(_LINE_END + rb"{2}")
+EVENT_END = re.compile(_LINE_END + rb"{2}")
+"""Where an event ends: at an empty line."""
 _LINES = re.compile(_LINE_END)
 
 
@@ -38,7 +39,7 @@ class EventCutter:
         rest += data
         events = []
         begin = 0
-        for match in _EVENT_END.finditer(rest, self._searched):
+        for match in EVENT_END.finditer(rest, self._searched):
             events.append(bytes(rest[begin : match.end()]))
             begin = match.end()
         del rest[:begin]
