@@ -83,8 +83,7 @@ def test_examples_run(path: tuple[str, ...], shell: Shell) -> None:
         there["chn"] = shell("alert", "add", "acme", *hook, "--json").answer["id"]
         there["dlv"] = shell("alert", "test", "acme", there["chn"], "--json").answer["delivery"]
     for example in examples_of(COMMANDS[path]):
-        words = shlex.split(re.sub(r"\b(p?key|svc|sch|bat|dsp)_\w{26}", lambda match: there[match[1]], example))
-        words = shlex.split(re.sub(r"\b(p?key|svc|sch|bat|chn|dlv)_\w{26}", lambda match: there[match[1]], example))
+        words = shlex.split(re.sub(r"\b(p?key|bat|chn|dlv|dsp|sch|svc)_\w{26}", lambda match: there[match[1]], example))
         words = [batch["codes"][0] if re.fullmatch(r"(2{5}-?){4}", word) else word for word in words]
         if not serves(words):
             ended = shell(*words[1:])
