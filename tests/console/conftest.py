@@ -17,6 +17,7 @@ from tokenwell.console.app import create_console
 from tokenwell.core.health import Thresholds
 from tokenwell.service.meter import Meter
 from tokenwell.service.people import People
+from tokenwell.service.sealing import Sealer
 from tokenwell.service.suite import Suite
 
 THRESHOLDS = Thresholds(5_000, 1_000)
@@ -62,7 +63,7 @@ def open_browser(meter: Meter, people: People) -> Callable[..., Browser]:
 
     def browser(email: str | None = None, **settings: object) -> Browser:
         scheme = "https" if settings.get("secure_cookies") else "http"
-        app = create_console(Suite(meter, people=people), Settings(**settings))  # type: ignore[arg-type]
+        app = create_console(Suite(meter, people=people, sealer=Sealer(lambda: ("k" * 48,))), Settings(**settings))  # type: ignore[arg-type]
         client = TestClient(app, base_url=f"{scheme}://testserver", raise_server_exceptions=False, follow_redirects=False)
         opened = Browser(client)
         if email is not None:

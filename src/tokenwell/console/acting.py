@@ -86,7 +86,13 @@ class Sent(msgspec.Struct, kw_only=True):
         return chosen
 
 
-Act = Callable[[Visit, Sent], dict[str, Any] | Done]
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """What an act came to that is shown in place of its form, once: a new secret."""
+
+    context: dict[str, Any]
+
+
+Act = Callable[[Visit, Sent], dict[str, Any] | Done | Shown]
 
 
 def _end_of(day: date, zone: Any) -> datetime:
@@ -111,6 +117,8 @@ def acting(path: str, template: str, act: Act) -> list[Route]:
         outcome = await run_in_threadpool(_tried, act, visit, sent)
         if isinstance(outcome, Done):
             return _gone_to(visit, outcome)
+        if isinstance(outcome, Shown):
+            return visit.page(template, **outcome.context)
         return visit.page(template, status=422 if sent.is_final else 200, **outcome)
 
     return [
@@ -119,7 +127,7 @@ def acting(path: str, template: str, act: Act) -> list[Route]:
     ]
 
 
-def _tried(act: Act, visit: Visit, sent: Sent) -> dict[str, Any] | Done:
+def _tried(act: Act, visit: Visit, sent: Sent) -> dict[str, Any] | Done | Shown:
     """Act; what the ledger refuses is shown in the form, which is then only looked at again."""
     try:
         return act(visit, sent)

@@ -14,6 +14,7 @@ from starlette.types import ExceptionHandler
 
 from tokenwell.config import Settings
 from tokenwell.console import (
+    accesspages,
     admin,
     alertspage,
     changes,
@@ -33,7 +34,21 @@ from tokenwell.console.visits import Console, Visit, console_of
 from tokenwell.errors import NotFound, RequestInvalid, StoreError
 from tokenwell.service.suite import Suite
 
-_PAGES = (pages, granting, changes, packpage, ledgerpage, usagepage, live, embedpage, admin, operations, topuppages, alertspage)
+_PAGES = (
+    pages,
+    granting,
+    changes,
+    packpage,
+    ledgerpage,
+    usagepage,
+    live,
+    embedpage,
+    admin,
+    operations,
+    topuppages,
+    alertspage,
+    accesspages,
+)
 """The modules of pages; each has its routes in `ROUTES`."""
 
 RETRY_SECONDS = 5

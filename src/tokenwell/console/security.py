@@ -95,6 +95,7 @@ class Cookies:
         prefix = "__Host-" if settings.secure_cookies else ""
         self.session = f"{prefix}tokenwell_session"
         self.form = f"{prefix}tokenwell_form"
+        self.step = f"{prefix}tokenwell_step"
         self._is_secure = settings.secure_cookies
 
     def put(self, response: Response, name: str, value: str, *, seconds: int) -> None:

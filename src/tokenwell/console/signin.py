@@ -6,6 +6,7 @@ import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -16,13 +17,15 @@ from starlette.routing import Route
 from tokenwell.console.catalogue import LANGUAGES
 from tokenwell.console.security import local_path
 from tokenwell.console.visits import LANGUAGE_COOKIE, Visit, console_of
-from tokenwell.errors import CredentialsInvalid, SignInThrottled
+from tokenwell.errors import CredentialsInvalid, SecondFactorNeeded, SignInThrottled
+from tokenwell.service.people import SignedIn
 
 LANGUAGE_SECONDS = 365 * 24 * 3600
 FIELD_LIMIT = 20
+STEP_SECONDS = 300
 
 _log = logging.getLogger(__name__)
-_sign_ins = ThreadPoolExecutor(max_workers=2, thread_name_prefix="sign-in")
+sign_ins = ThreadPoolExecutor(max_workers=2, thread_name_prefix="sign-in")
 """Where passwords are checked: apart from the threads that read pages, which a flood of sign-ins must not hold up."""
 
 
@@ -65,12 +68,17 @@ async def sign_in(request: Request) -> Response:
         email,
         form.get("password", ""),
         source=source,
+        agent=visit.agent,
         replaces=request.cookies.get(console.cookies.session),
     )
     try:
-        signed_in = await asyncio.get_running_loop().run_in_executor(_sign_ins, check)
+        signed_in = await asyncio.get_running_loop().run_in_executor(sign_ins, check)
     except CredentialsInvalid:
         return visit.form_page("sign_in", status=401, next_path=next_path, email=email, problem="credentials", minutes=0)
+    except SecondFactorNeeded as needed:
+        response = RedirectResponse(f"/sign-in/code?{urlencode({'next': next_path})}", 303)
+        console.cookies.put(response, console.cookies.step, needed.details["step"], seconds=STEP_SECONDS)
+        return response
     except SignInThrottled as refusal:
         seconds = int(refusal.details["retry_after_seconds"])
         _log.warning("sign-in throttled from %s", source)
@@ -83,11 +91,16 @@ async def sign_in(request: Request) -> Response:
             problem="throttled",
             minutes=-(-seconds // 60),
         )
+    return signed_in_response(visit, signed_in, next_path)
+
+
+def signed_in_response(visit: Visit, signed_in: SignedIn, next_path: str) -> Response:
+    """Return the answer that lets somebody in: the session's cookie, and the page they wanted."""
     _log.info("%s signed in", signed_in.person.id)
     response = RedirectResponse(next_path, 303)
-    lifetime = signed_in.expires_at - console.meter.clock()
-    console.cookies.put(response, console.cookies.session, signed_in.token, seconds=int(lifetime.total_seconds()))
-    console.cookies.drop(response, console.cookies.form)
+    cookies, lifetime = visit.console.cookies, signed_in.expires_at - visit.console.meter.clock()
+    cookies.put(response, cookies.session, signed_in.token, seconds=int(lifetime.total_seconds()))
+    cookies.drop(response, cookies.form)
     return response
 
 

@@ -83,9 +83,11 @@ class Visit:
         self.request = request
         self.session = session
         self.is_embedded = False
-        chosen = request.cookies.get(LANGUAGE_COOKIE, "")
+        chosen = request.cookies.get(LANGUAGE_COOKIE, "") or (session.language if session and session.language else "")
         self.language = chosen if chosen in LANGUAGES else preferred_language(request.headers.get("accept-language", ""))
         self.zone_name = request.cookies.get(ZONE_COOKIE, UTC_NAME)
+        if session is not None and session.zone and self.zone_name != UTC_NAME:
+            self.zone_name = session.zone  # a zone that was chosen goes before the device's own; UTC stays one click away
         self._form_cookie = request.cookies.get(console.cookies.form, "")
         self._form_secret = session.csrf_token if session else self._form_cookie or security.fresh_secret()
 
@@ -113,8 +115,17 @@ class Visit:
         """Who asks, and what they may do. Raises AccessDenied where nobody is signed in."""
         if self.session is None:
             raise CredentialsInvalid
-        client = self.request.client
-        return principal_of(self.session.person, self.memberships, source=client.host if client else "")
+        return principal_of(self.session.person, self.memberships, source=self.source)
+
+    @property
+    def source(self) -> str:
+        """The network address that is asked from."""
+        return self.request.client.host if self.request.client else ""
+
+    @property
+    def agent(self) -> str:
+        """What the browser calls itself."""
+        return self.request.headers.get("user-agent", "")
 
     @property
     def is_platform(self) -> bool:

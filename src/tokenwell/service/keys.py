@@ -74,7 +74,7 @@ class Keys:
         expires_at: datetime | None = None,
         scopes: Sequence[KeyScope | str] | None = None,
         models: Sequence[str] | None = None,
-        requests_per_minute: int | None = None,
+        requests_per_minute: int | str | None = None,
         tokens_per_day: int | str | None = None,
         tokens_per_month: int | str | None = None,
         key: str | None = None,

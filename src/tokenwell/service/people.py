@@ -166,6 +166,13 @@ class People:
             links_store.close_links(connection, kind, self.clock(), person_id=person_id)
         self.record(connection, "person.password", person_id, by)
 
+    def keep_profile(self, person_id: str, *, name: str, language: str | None, zone: str | None) -> None:
+        """Keep what a person wants to be called, and the language and time zone they read in. Raises RequestInvalid."""
+        checked = (check_label(name, field="name", limit=NAME_LIMIT) or "").strip()
+        with transaction(self.engine) as connection:
+            store.set_name(connection, person_id, checked)
+            store.put_preference(connection, person_id, language=language, zone=zone)
+
     def check_password(self, person: Person, password: str, *, source: str) -> None:
         """Return if it is the person's password: what asks for it again, before something that cannot be undone.
 
