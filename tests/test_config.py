@@ -34,6 +34,9 @@ UNUSABLE = {
     "TOKENWELL_SMTP_PORT": ["0"],
     "TOKENWELL_SMTP_SECURITY": ["ssl"],
     "TOKENWELL_SMTP_PASSWORD_FILE": ["nowhere/password"],
+    "TOKENWELL_OIDC_ISSUER": ["id.example.com", "ftp://id.example.com"],
+    "TOKENWELL_OIDC_CLIENT_SECRET_FILE": ["nowhere/secret"],
+    "TOKENWELL_OIDC_ALLOW_LOOPBACK": ["perhaps"],
     "TOKENWELL_LOG_LEVEL": ["loud"],
     "TOKENWELL_LOG_FORMAT": ["xml"],
 }

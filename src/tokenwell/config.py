@@ -31,8 +31,12 @@ _PATTERNS = {
     r"\S": "a name or an address",
 }
 _MOST_TOKENS = 10**16
-_SECRETS = ("upstream_api_key", "secret_key", "smtp_password")
-_FILES = {"upstream_api_key": "upstream_api_key_file", "smtp_password": "smtp_password_file"}
+_SECRETS = ("upstream_api_key", "secret_key", "smtp_password", "oidc_client_secret")
+_FILES = {
+    "upstream_api_key": "upstream_api_key_file",
+    "smtp_password": "smtp_password_file",
+    "oidc_client_secret": "oidc_client_secret_file",
+}
 
 
 def _about(
@@ -139,6 +143,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail_from: Annotated[
         str, _about("The sender of e-mails, such as `Tokenwell <ai@example.com>`. Empty: tokenwell@ and the public address's host.")
     ] = ""
+    tenant_role: Annotated[
+        str,
+        _about(
+            "PostgreSQL: the role that reads of one organization run as, bound to its rows by row-level security. Tokenwell's own "
+            "role must be a member of it. Empty: no such role."
+        ),
+    ] = ""
+    oidc_issuer: Annotated[
+        str, _about("Single sign-on: the provider's issuer, such as `https://id.example.com`. Empty: none.", pattern=_URL)
+    ] = ""
+    oidc_client_id: Annotated[str, _about("Single sign-on: how the provider calls this server.")] = ""
+    oidc_client_secret: Annotated[str, _about("Single sign-on: the secret shared with the provider; better in a file.")] = ""
+    oidc_client_secret_file: Annotated[str, _about("A file that holds the secret shared with the provider on one line.")] = ""
+    oidc_name: Annotated[str, _about("Single sign-on: what its button calls the provider.")] = "SSO"
+    oidc_groups_claim: Annotated[str, _about("Single sign-on: the claim that lists somebody's groups.")] = "groups"
+    oidc_roles: Annotated[
+        str,
+        _about(
+            "Single sign-on: what each group gives, apart by spaces: `ops=acme:organization_admin staff=acme:viewer "
+            "root=platform_admin`. What is named here follows the provider at each sign-in."
+        ),
+    ] = ""
+    oidc_allow_loopback: Annotated[
+        bool, _about("Single sign-on: let the provider be asked over http on this machine, for trials. Else https alone.")
+    ] = False
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _about("The least severe events that are logged.")] = "info"
     log_format: Annotated[Literal["json", "console"], _about("One JSON object a line, or lines for people.")] = "json"
 

@@ -28,12 +28,17 @@ def serve(call: Call, host: str | None, port: int | None, workers: int) -> None:
       tokenwell serve --port 9000 --workers 2
     """
     settings = call.settings(host=host, port=port)
+    tokens: list[str] = []
 
     def ready(model: str) -> None:
         ai = f"local model {model}" if model else settings.models_file or settings.upstream_url
-        call.show({"address": settings.address, "ai": ai}, f"Tokenwell answers at {settings.address}, AI by {ai}.")
+        text = f"Tokenwell answers at {settings.address}, AI by {ai}."
+        for token in tokens:
+            text += f"\nNobody administers it yet: {settings.address}/set-up takes this token, once: {token}"
+        answer = {"address": settings.address, "ai": ai, "set_up_token": tokens[0] if tokens else None}
+        call.show(answer, text)
 
-    wiring.serve(settings, workers=workers, ready=ready)
+    wiring.serve(settings, workers=workers, ready=ready, set_up=tokens.append)
 
 
 @command(root, "demo")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,9 +18,12 @@ from starlette.routing import Route
 from tokenwell.console.security import local_path
 from tokenwell.console.signin import checked_form, sign_ins, signed_in_response
 from tokenwell.console.visits import Visit, console_of
-from tokenwell.errors import AccessDenied, Conflict, CredentialsInvalid, LinkInvalid, RequestInvalid, SignInThrottled
+from tokenwell.errors import AccessDenied, Conflict, CredentialsInvalid, LinkInvalid, RequestInvalid, SignInThrottled, SignOnFailed
 
 STEP_PATH = "/sign-in/code"
+RETURN_PATH = "/sign-in/sso/return"
+
+_log = logging.getLogger(__name__)
 
 
 def _door(visit: Visit, door: str, *, status: int = 200, problem: str = "", **context: Any) -> Response:
@@ -190,7 +194,56 @@ def _wait(error: Exception) -> dict[str, int]:
     return {"minutes": -(-seconds // 60)}
 
 
+async def begin_sign_on(request: Request) -> Response:
+    """Send the browser to the provider of single sign-on."""
+    visit = Visit(console_of(request), request, None)
+    sign_on = visit.console.suite.sign_on
+    if sign_on is None:
+        raise HTTPException(404)
+    next_path = local_path(request.query_params.get("next"))
+    begin = partial(sign_on.begin, redirect_uri=visit.console.settings.address + RETURN_PATH, next_path=next_path)
+    try:
+        begun = await run_in_threadpool(begin)
+    except SignOnFailed as error:
+        return _sign_on_failed(visit, error)
+    response = RedirectResponse(begun.address, 303)
+    visit.console.cookies.put(response, visit.console.cookies.step, begun.sealed, seconds=600)
+    return response
+
+
+async def finish_sign_on(request: Request) -> Response:
+    """Let in who comes back from the provider."""
+    visit = Visit(console_of(request), request, None)
+    sign_on, query, cookies = visit.console.suite.sign_on, request.query_params, visit.console.cookies
+    if sign_on is None:
+        raise HTTPException(404)
+    finish = partial(
+        sign_on.finish,
+        request.cookies.get(cookies.step, ""),
+        code=query.get("code", ""),
+        state=query.get("state", ""),
+        issuer=query.get("iss"),
+        source=visit.source,
+        agent=visit.agent,
+        replaces=request.cookies.get(cookies.session),
+    )
+    try:
+        signed_in, next_path = await run_in_threadpool(finish)
+    except SignOnFailed as error:
+        return _sign_on_failed(visit, error)
+    response = signed_in_response(visit, signed_in, next_path)
+    cookies.drop(response, cookies.step)
+    return response
+
+
+def _sign_on_failed(visit: Visit, error: SignOnFailed) -> Response:
+    _log.warning("single sign-on failed: %s %s", error.message, error.details)
+    return visit.form_page("sign_in", status=401, next_path="/", email="", problem="sign_on", minutes=0)
+
+
 ROUTES = [
+    Route("/sign-in/sso", begin_sign_on),
+    Route(RETURN_PATH, finish_sign_on),
     Route("/invitation", show_invitation, methods=["GET"]),
     Route("/invitation", accept_invitation, methods=["POST"]),
     Route("/forgot", show_forgot, methods=["GET"]),

@@ -137,7 +137,7 @@ class Browsing:
             raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
         before = _cursor(cursor)
         self._indexing.refresh(organization_id)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
             if asked.request is not None:
                 return self._request_page(organization_id, asked, before)
@@ -153,7 +153,7 @@ class Browsing:
     def sums(self, organization_id: str, asked: LedgerFilter = EVERYTHING) -> Sums:
         """Return how many lines pass a filter, and their sums: exactly, or "at least so many" where that takes too long to say."""
         self._indexing.refresh(organization_id)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
             if asked.request is None:
                 return browsing.sums(connection, self._sieve(connection, account, asked))
@@ -184,7 +184,7 @@ class Browsing:
             raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
         before = _cursor(cursor)
         self._indexing.refresh(organization_id)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
             rows = browsing.sessions(connection, organization_id, upto=account.seq, before=before, limit=limit + 1)
         return Page(tuple(rows[:limit]), str(rows[limit - 1].last_seq) if len(rows) > limit else None)
@@ -193,7 +193,7 @@ class Browsing:
         """Return one session with its sums. Raises NotFound."""
         name = check_label(session, field="session") or ""
         self._indexing.refresh(organization_id)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
             row = browsing.session(connection, organization_id, name, upto=account.seq)
         if row is None:
@@ -224,7 +224,7 @@ class Browsing:
         starts = starts_in(width, place, since, until)
         index = {start: number for number, start in enumerate(starts)}
         table: dict[str, list[list[int]]] = {}
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             reader.account(connection, organization_id)
             for start, end, offset in spans(place, since, until):
                 for row in browsing.usage(

@@ -44,7 +44,7 @@ class Forecasting:
 
         None with less than a day of use to learn from. Raises OrganizationNotFound.
         """
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
             now = max(self._clock(), account.last_at)
             packs = burning.open_packs(connection, organization_id)

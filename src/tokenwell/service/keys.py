@@ -129,7 +129,7 @@ class Keys:
 
     def get(self, organization_id: str, key_id: str) -> GatewayKey:
         """Return a key. Raises KeyNotFound, also for another organization's."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             return _found(connection, organization_id, key_id)
 
     def list(
@@ -141,7 +141,7 @@ class Keys:
             raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
         for field, text in (("cursor", cursor), ("service_id", service_id)):
             check_label(text, field=field)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             found = store.keys_of(connection, organization_id, cursor, limit + 1, service_id)
         more = len(found) > limit
         return Page(tuple(found[:limit]), found[limit - 1].id if more else None)

@@ -29,6 +29,7 @@ from tokenwell.service.ratebook import RateBook
 from tokenwell.service.reading import Reading
 from tokenwell.store import registry
 from tokenwell.store.dialects import open_engine, parse_database
+from tokenwell.store.isolation import bound
 from tokenwell.store.migration import migrate as migrate_schema
 from tokenwell.store.writer import Writer
 
@@ -95,6 +96,7 @@ class Meter:
 
     `url` is `sqlite:///file.db` or `postgresql://user@host/name`. `thresholds` are the platform's. `queue_limit` commands may
     wait (then StoreBusy), at most `batch_limit` are committed in one transaction. `migrate` brings the schema up to date first.
+    `tenant_role` names a role of PostgreSQL that reads of one organization run as, behind row-level security.
     Safe to share between threads; from coroutines use `aio`, which has the same methods.
 
     Every write takes an idempotency `key`: repeated with the same input it gives the first answer, `replayed`; with other input
@@ -110,12 +112,13 @@ class Meter:
         queue_limit: int = 10_000,
         batch_limit: int = 256,
         migrate: bool = True,
+        tenant_role: str = "",
     ) -> None:
         database = parse_database(url)
         self.clock = clock = in_utc(clock)
-        self.engine = open_engine(database)
+        self.engine = bound(open_engine(database), tenant_role)
         if migrate:
-            migrate_schema(self.engine)
+            migrate_schema(self.engine, tenant_role=tenant_role)
         self.thresholds = thresholds
         self.reading = Reading(self.engine, platform=thresholds, clock=clock)
         self.forecasting = Forecasting(self.engine, platform=thresholds, clock=clock)

@@ -74,7 +74,7 @@ class Proving:
 
     def pack(self, organization_id: str, name: str) -> Pack:
         """Return a pack by its id or number (`PK-7`). Raises OrganizationNotFound, PackNotFound."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             reader.account(connection, organization_id)
             pack_id, number = _named(name)
             pack = store.pack_named(connection, organization_id, pack_id=pack_id, number=number)
@@ -84,7 +84,7 @@ class Proving:
 
     def life(self, organization_id: str, pack_id: str) -> tuple[Entry, ...]:
         """Return what happened to a pack apart from its charges: granted, extended, expired, revoked, in order."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             reader.account(connection, organization_id)
             return tuple(store.life_of(connection, organization_id, pack_id, limit=LIFE_LIMIT))
 
@@ -100,7 +100,7 @@ class Proving:
     def _prove(self, organization_id: str) -> Proof:
         balance = self._meter.balance(organization_id)
         charges = self._browsing.sums(organization_id)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             kinds = store.sums_by_kind(connection, organization_id)
             packs = store.pack_sums(connection, organization_id, balance.as_of)
         granted, repaid, expired, revoked = (
@@ -142,7 +142,7 @@ class Proving:
         if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
             raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
         before = _cursor(cursor)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
             now = max(self._meter.clock(), account.last_at)
             packs = store.packs_of_part(connection, organization_id, part, now=now, before=before, limit=limit + 1)

@@ -46,7 +46,7 @@ class Reading:
 
     def organization(self, organization_id: str) -> Organization:
         """Return an organization."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             return _organization(reader.organization(connection, organization_id))
 
     def organizations(self, *, cursor: str | None = None, limit: int = 50) -> Page[Organization]:
@@ -61,7 +61,7 @@ class Reading:
     def balance(self, organization_id: str, *, as_of: datetime | None = None) -> Balance:
         """Return balance, held, overage and state, now or as of a past instant (the state then by today's thresholds)."""
         now = self._clock()
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
             at = max(now, account.last_at) if as_of is None else _past(as_of, max(now, account.last_at))
             if at < account.last_at:
@@ -112,7 +112,7 @@ class Reading:
         if status is not None and status not in list(PackStatus):
             raise RequestInvalid(f"status must be one of {', '.join(PackStatus)}", field="status")
         before, now = _cursor(cursor), self._clock()
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
             at = max(now, account.last_at) if as_of is None else _past(as_of, max(now, account.last_at))
             if at < account.last_at:
@@ -126,13 +126,13 @@ class Reading:
 
     def pack_counts(self, organization_id: str) -> dict[PackStatus, int]:
         """Return how many packs have each status now."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
             return reader.pack_counts(connection, organization_id, max(self._clock(), account.last_at))
 
     def pack_id_of(self, organization_id: str, number: int) -> str:
         """Return the id of the pack with a number. Raises PackNotFound."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             reader.account(connection, organization_id)
             pack_id = reader.pack_id_of(connection, organization_id, number)
         if pack_id is None:
@@ -141,7 +141,7 @@ class Reading:
 
     def ledger(self, organization_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[LedgerLine]:
         """Return the Usage Ledger: debit and refund lines, the latest first."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             reader.account(connection, organization_id)
             rows = reader.ledger(connection, organization_id, before=_cursor(cursor), limit=_limit(limit) + 1)
         items = tuple(LedgerLine(entry=entry, pack_number=number) for entry, number in rows[:limit])
@@ -150,7 +150,7 @@ class Reading:
     def request(self, organization_id: str, request_id: str) -> tuple[LedgerLine, ...]:
         """Return all lines of one request, known by its key or its hold. Raises RequestNotFound."""
         keys = request_keys(check_key(request_id, field="request_id"))
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             reader.account(connection, organization_id)
             hold_id = reader.hold_id_of(connection, organization_id, keys[-1])
             candidates = keys if hold_id is None else (*keys, settle_key(hold_id))
@@ -165,7 +165,7 @@ class Reading:
         """Return journal lines of every kind, in order, those after line `after_seq`; the cursor is the last line's number."""
         if type(after_seq) is not int or not 0 <= after_seq < 2**63:
             raise RequestInvalid("after_seq is the number of a line, or 0", field="after_seq")
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             reader.account(connection, organization_id)
             rows = reader.lines(connection, organization_id, after=after_seq, limit=_limit(limit) + 1)
         return Page(tuple(rows[:limit]), str(rows[limit - 1].seq) if len(rows) > limit else None)
@@ -175,7 +175,7 @@ class Reading:
         since_micros, until_micros = (to_micros(to_utc(at, field="since")) for at in (since, until))
         if since_micros % BUCKET_MICROS or until_micros % BUCKET_MICROS:
             raise RequestInvalid("usage is summed by quarters of an hour", field="since")
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             reader.account(connection, organization_id)
             sums = reader.usage_sums(connection, organization_id, since_micros=since_micros, until_micros=until_micros)
         return UsageTotals(**dict(zip(UsageTotals.__struct_fields__, sums, strict=True)))

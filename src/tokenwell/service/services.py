@@ -139,7 +139,7 @@ class Services:
     def get(self, organization_id: str, service_id: str) -> ServiceLine:
         """Return a service. Raises ServiceNotFound, also for another organization's."""
         balance = self._meter.balance(organization_id)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             return self._line(_found(connection, organization_id, service_id), balance.state)
 
     def list(self, organization_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[ServiceLine]:
@@ -149,7 +149,7 @@ class Services:
         if cursor is not None:
             check_key(cursor, field="cursor")
         balance = self._meter.balance(organization_id)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             found = store.services_of(connection, organization_id, cursor, limit + 1)
         lines = tuple(self._line(each, balance.state) for each in found[:limit])
         return Page(lines, lines[-1].service.id if len(found) > limit else None)

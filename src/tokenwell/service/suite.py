@@ -32,6 +32,7 @@ from tokenwell.service.schedules import Schedules
 from tokenwell.service.sealing import Sealer
 from tokenwell.service.second_factors import SecondFactors
 from tokenwell.service.services import Services
+from tokenwell.service.single_sign_on import SingleSignOn
 from tokenwell.service.subscriptions import Subscriptions
 from tokenwell.service.topups import Topups
 
@@ -52,6 +53,7 @@ class Suite:
         sealer: Sealer | None = None,
         mailer: Mailer | None = None,
         check_url: Callable[[str], str] = str,
+        sign_on: SingleSignOn | None = None,
     ) -> None:
         self.meter = meter
         self.sealer = sealer or Sealer(_passing_key)
@@ -70,6 +72,7 @@ class Suite:
         self.resets = Resets(self.people, self.mailer)
         self.second_factors = SecondFactors(self.people, self.sealer)
         self.first_run = FirstRun(self.people)
+        self.sign_on = sign_on
         self.audit = Audit(meter.engine)
         self.services = Services(meter, changed=self.keys.forget_service)
         self.topups = Topups(meter)

@@ -95,7 +95,7 @@ class Topups:
         """Return the request that was made with a key, or None. Raises IdempotencyConflict."""
         if key is None:
             return None
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             topup_id = claimed(connection, organization_id, key, given)
         return None if topup_id is None else self.get(organization_id, topup_id)
 
@@ -108,7 +108,7 @@ class Topups:
     def get(self, organization_id: str, topup_id: str) -> Topup:
         """Return a request. Raises TopupNotFound, OrganizationNotFound."""
         self._meter.organization(organization_id)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             found = store.find_topup(connection, organization_id, topup_id)
         if found is None:
             raise TopupNotFound(topup_id=topup_id)

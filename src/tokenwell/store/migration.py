@@ -11,20 +11,24 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from tokenwell.store.dialects import translate
+from tokenwell.store.isolation import prepare
 
 _DIRECTORY = Path(__file__).parent / "migrations"
 _LOCK = 0x746F6B656E77656C  # "tokenwel": one process migrates at a time
 
 
-def migrate(engine: sqlalchemy.Engine) -> tuple[str | None, str | None]:
-    """Bring the schema up to date; returns the revision before and after. Safe when several processes start at once.
+def migrate(engine: sqlalchemy.Engine, *, tenant_role: str = "") -> tuple[str | None, str | None]:
+    """Bring the schema up to date, its row-level security too; returns the revision before and after. Safe when several processes
+    start at once. `tenant_role` is let read what is the tenants'.
 
     Raises StoreUnavailable, StoreBusy.
     """
     try:
-        return _migrate(engine)
+        moved = _migrate(engine)
+        prepare(engine, tenant_role)
     except sqlalchemy.exc.DBAPIError as error:
         raise translate(error) or error from error
+    return moved
 
 
 def _migrate(engine: sqlalchemy.Engine) -> tuple[str | None, str | None]:

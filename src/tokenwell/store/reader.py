@@ -18,6 +18,7 @@ from tokenwell.core.packs import Pack, PackStatus
 from tokenwell.errors import OrganizationNotFound
 from tokenwell.store import schema
 from tokenwell.store.dialects import translate
+from tokenwell.store.isolation import enter
 from tokenwell.store.rows import account_from, entry_from, pack_from
 from tokenwell.store.statements import ACCOUNTS_DUE
 
@@ -26,12 +27,17 @@ _growth = schema.growth
 
 
 @contextmanager
-def reading(engine: sqlalchemy.Engine) -> Iterator[Connection]:
-    """Give a connection whose statements all see the same snapshot and take no lock. Raises StoreUnavailable."""
+def reading(engine: sqlalchemy.Engine, organization_id: str | None = None) -> Iterator[Connection]:
+    """Give a connection whose statements all see the same snapshot and take no lock. Raises StoreUnavailable.
+
+    With an organization it is bound to that one where the engine names a role for it: it sees no other's rows, whatever is asked.
+    """
     begin = "BEGIN" if engine.dialect.name == "sqlite" else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql(begin)
+            if organization_id is not None:
+                enter(connection, organization_id)
             try:
                 yield connection
             finally:

@@ -21,8 +21,10 @@ from tokenwell.service.meter import Meter
 from tokenwell.service.people import People
 from tokenwell.service.ports import Clock, system_clock
 from tokenwell.service.post import Post
+from tokenwell.service.provider import Provider, ProviderSettings
 from tokenwell.service.ratebook import Unrated
 from tokenwell.service.sealing import Sealer, keys_in
+from tokenwell.service.single_sign_on import SingleSignOn
 from tokenwell.service.suite import Suite
 from tokenwell.store.dialects import parse_database, translate
 from tokenwell.store.migration import revision_of
@@ -52,6 +54,7 @@ def open_meter(settings: Settings, *, create: bool = False, clock: Clock = syste
             clock=clock,
             queue_limit=settings.queue_limit,
             batch_limit=settings.batch_limit,
+            tenant_role=settings.tenant_role,
         )
         meter.ratebook.unrated = Unrated(settings.unrated_models)
     except CommandError as error:
@@ -78,7 +81,35 @@ def open_suite(meter: Meter, settings: Settings) -> Suite:
     """Return every service on the meter's database. The suite is to be closed before the meter."""
     sealer = open_sealer(settings)
     mailer = Post(sealer, meter.clock, is_ready=bool(settings.smtp_host))
-    return Suite(meter, people=open_people(meter, settings), sealer=sealer, mailer=mailer, check_url=open_guard(settings).check_url)
+    people = open_people(meter, settings)
+    return Suite(
+        meter,
+        people=people,
+        sealer=sealer,
+        mailer=mailer,
+        check_url=open_guard(settings).check_url,
+        sign_on=open_sign_on(people, sealer, settings),
+    )
+
+
+def open_sign_on(people: People, sealer: Sealer, settings: Settings) -> SingleSignOn | None:
+    """Return single sign-on as the settings say, None where they name no provider. Raises RequestInvalid."""
+    if not settings.oidc_issuer:
+        return None
+    provider = ProviderSettings(
+        issuer=settings.oidc_issuer,
+        client_id=settings.oidc_client_id,
+        client_secret=settings.oidc_client_secret,
+        allows_loopback=settings.oidc_allow_loopback,
+    )
+    return SingleSignOn(
+        people,
+        sealer,
+        Provider(provider, people.clock),
+        name=settings.oidc_name,
+        groups_claim=settings.oidc_groups_claim,
+        roles=settings.oidc_roles,
+    )
 
 
 def open_guard(settings: Settings) -> Guard:

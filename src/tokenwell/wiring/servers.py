@@ -12,10 +12,11 @@ from tokenwell.config import Settings
 from tokenwell.gateway.models import load_catalogue
 from tokenwell.localmodel import LocalModel
 from tokenwell.observability import configure_logging
+from tokenwell.service.first_run import FirstRun
 from tokenwell.service.ports import system_clock
 from tokenwell.serving import bind, run_app, run_workers, stopped_by_signals
 from tokenwell.wiring.application import Application, create_app
-from tokenwell.wiring.opening import open_patiently
+from tokenwell.wiring.opening import open_patiently, open_people
 
 
 def create_worker_app() -> Application:
@@ -25,22 +26,37 @@ def create_worker_app() -> Application:
     return create_app(settings)
 
 
-def serve(settings: Settings, *, workers: int = 1, ready: Callable[[str], None] = lambda model: None) -> None:
+def serve(
+    settings: Settings,
+    *,
+    workers: int = 1,
+    ready: Callable[[str], None] = lambda model: None,
+    set_up: Callable[[str], None] = lambda token: None,
+) -> None:
     """Serve until SIGINT or SIGTERM. `ready` is called with the model's name once requests are taken.
 
+    `set_up` is called before that with the token that sets a server up which nobody administers yet.
     With no provider configured a local model is run beside it. Raises RequestInvalid if the port is taken or the models file wrong.
     """
     if settings.models_file:
         load_catalogue(settings.models_file)  # a mistake in it is told before anything is opened
     configure_logging(level=settings.log_level, form=settings.log_format)
     with stopped_by_signals(), bind(settings) as listener:
-        open_patiently(settings, system_clock).close()
+        token = _first_token(settings)
+        if token:
+            set_up(token)
         if settings.upstream_url or settings.models_file:
             _serve(settings, listener, workers, lambda: ready(""))
             return
         with LocalModel() as model:
             beside = msgspec.structs.replace(settings, upstream_url=model.url, upstream_api_key=model.api_key)
             _serve(beside, listener, workers, lambda: ready(model.served.model))
+
+
+def _first_token(settings: Settings) -> str | None:
+    """Return the token that sets a server up, None where somebody administers it."""
+    with open_patiently(settings, system_clock) as meter:
+        return FirstRun(open_people(meter, settings)).new_token()
 
 
 def _serve(settings: Settings, listener: Any, workers: int, ready: Callable[[], None]) -> None:
