@@ -99,7 +99,8 @@ def _day(text: str, formats: Formats, later: int) -> datetime | None:
 
 def _changes(line: AuditLine) -> tuple[tuple[str, str, str], ...]:
     before, after = _read(line.act.before), _read(line.act.after)
-    return tuple((name, _shown(before.get(name)), _shown(after.get(name))) for name in dict.fromkeys([*before, *after]))
+    names = dict.fromkeys([*before, *after])
+    return tuple((name, _shown(before.get(name)), _shown(after.get(name))) for name in names if before.get(name) != after.get(name))
 
 
 def _read(text: str | None) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def _read(text: str | None) -> dict[str, Any]:
 
 def _shown(value: Any) -> str:
     if value is None:
-        return "–"
+        return ""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
