@@ -43,7 +43,7 @@ REFUSED = {
     "verify globex": (3, "organization_not_found"),
     "key list globex": (3, "organization_not_found"),
     "key create globex --name x": (3, "organization_not_found"),
-    "key revoke acme key_unknown": (3, "not_found"),
+    "key revoke acme key_unknown": (3, "key_not_found"),
     "revoke acme PK-99": (3, "pack_not_found"),
     "refund acme nothing": (3, "request_not_found"),
     "admin create ada@example.com --reset --generate": (3, "person_not_found"),
