@@ -93,8 +93,9 @@ def test_a_ledger_that_was_tampered_with_is_told(shell: Shell) -> None:
 
 
 def test_a_database_is_not_made_by_a_misspelt_name(empty_shell: Shell) -> None:
+    before = set(empty_shell.directory.rglob("*"))
     assert empty_shell("balance", "acme").code == 6
-    assert list(empty_shell.directory.iterdir()) == []
+    assert set(empty_shell.directory.rglob("*")) == before
 
 
 def test_a_setting_that_cannot_be_used_is_named(empty_shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,9 @@ _TOLD = {
 @command(org, "policy")
 @click.argument("organization")
 @click.option(
-    "--when-short", type=click.Choice([*WhenShort]), help="What to do where less is available than a request may come to."
+    "--when-short",
+    type=click.Choice([each.value for each in WhenShort]),
+    help="What to do where less is available than a request may come to.",
 )
 def policy(call: Call, organization: str, when_short: str | None) -> None:
     """Show the policy of an organization's gateway, or set it.
