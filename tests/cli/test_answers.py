@@ -22,7 +22,7 @@ SHAPES = {
     "org create globex --name Globex": {"id", "name", "created_at"},
     "org list": {"items", "next_cursor"},
     "org thresholds acme": {"organization_id", "warning_tokens", "reserve_tokens", "balance_tokens", "state"},
-    "grant acme 5M": ANSWER | {"pack", "repaid_tokens"},
+    "grant acme 5M": ANSWER | {"pack", "repaid_tokens", "advanced_tokens"},
     "revoke acme PK-5": ANSWER | {"pack_id", "forfeited_tokens", "released_holds"},
     "extend acme PK-4 --expires 180d": ANSWER | {"pack_id", "expired_before", "expires_at"},
     "balance acme": {
@@ -46,6 +46,7 @@ SHAPES = {
     "migrate": {"revision"},
     "key create acme --name Agent": {
         *("id", "organization_id", "name", "prefix", "created_at", "expires_at", "revoked_at", "last_used_at", "secret"),
+        *("service", "scopes", "models", "requests_per_minute", "tokens_per_day", "tokens_per_month", "replayed"),
     },
     "key list acme": {"items", "next_cursor"},
     "admin create ada@example.com --generate": {"id", "email", "name", "password"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,16 @@ SQLITE_BUSY_SECONDS = 10
 """How long a writer waits for another process's transaction on SQLite."""
 
 _SQLITE_PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA cache_size = -65536",
     "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA temp_store = MEMORY",
 )
+_TURNS = 200
+_TURN_SECONDS = 0.05
+"""How often, and how far apart, a new SQLite file is tried that others turn to its write-ahead log."""
+
 _POSTGRES_RETRY = {"40001", "40P01", "55P03"}
 _POSTGRES_NETWORK = {
     "connect_timeout": 5,
@@ -77,8 +81,7 @@ def open_engine(database: Database) -> sqlalchemy.Engine:
 
     @sqlalchemy.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
-        for pragma in _SQLITE_PRAGMAS:
-            connection.execute(pragma)
+        _prepare_sqlite(connection)
 
     @sqlalchemy.event.listens_for(engine, "begin")
     def begin(connection: sqlalchemy.Connection) -> None:
@@ -97,9 +100,23 @@ def connect_sqlite(database: Database) -> sqlite3.Connection:
         timeout=SQLITE_BUSY_SECONDS,
         cached_statements=256,
     )
+    _prepare_sqlite(connection)
+    return connection
+
+
+def _prepare_sqlite(connection: sqlite3.Connection) -> None:
+    """Set a fresh connection up. Two that turn a new file to its write-ahead log at the same moment do not wait for each other
+    by themselves: SQLite tells the later one at once that the file is locked."""
+    for attempt in range(_TURNS):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or attempt + 1 == _TURNS:
+                raise
+            time.sleep(_TURN_SECONDS)
     for pragma in _SQLITE_PRAGMAS:
         connection.execute(pragma)
-    return connection
 
 
 def connect_postgres(database: Database) -> psycopg.Connection[Any]:
