@@ -69,6 +69,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     minimum_reserve_tokens: Annotated[
         int, _about("Below this balance AI is stopped, unless the organization has its own reserve.", 0, _MOST_TOKENS, "tokens")
     ] = 100_000
+    emergency_limit_tokens: Annotated[
+        int,
+        _about(
+            "How many emergency tokens an organization may take at a time, which the next grant repays. 0: none.",
+            0,
+            _MOST_TOKENS,
+            "tokens",
+        ),
+    ] = 0
     hold_seconds: Annotated[int, _about("How long a request may hold tokens before the hold lapses.", 1, 86_400, "seconds")] = 600
     output_limit_tokens: Annotated[
         int, _about("How much output is held for a request that names no limit of its own.", 1, 10**9, "tokens")

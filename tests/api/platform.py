@@ -26,7 +26,7 @@ class Platform:
     def __init__(self, url: str, clock: FrozenClock, settings: Settings | None = None) -> None:
         self.clock = clock
         self.meter = Meter(url, thresholds=Thresholds(1_000, 100), clock=clock)
-        self.suite = Suite(self.meter)
+        self.suite = Suite(self.meter, emergency_limit_tokens=500)
         self.secrets = {"platform": self.issue(Scope)}
         for organization_id in (OWN, OTHER):
             self.meter.create_organization(organization_id)

@@ -185,6 +185,8 @@ async def test_rates_price_what_is_charged(api: httpx.AsyncClient) -> None:
     assert (await api.get("/v1/rates")).json()["items"] == [told.json()]
     receipt = await post(api, "/debits", {"model": "big", "prompt_tokens": 10, "completion_tokens": 5})
     assert receipt["amount_tokens"] == 30
+    (act,) = (await api.get("/v1/acts", params={"action": "rate.set"})).json()["items"]
+    assert (act["actor_name"], act["subject"], act["before"]) == ("Backend", "big", None)
 
 
 async def test_the_past_can_be_read(api: httpx.AsyncClient, platform: Platform) -> None:

@@ -81,6 +81,25 @@ async def test_an_administrator_of_an_organization_asks_and_never_decides(api: h
     assert Scope.TOPUPS_DECIDE not in MEMBER_SCOPES[Role.ORGANIZATION_ADMIN]
 
 
+async def test_emergency_tokens_are_taken_once_while_the_balance_is_low(api: httpx.AsyncClient, platform: Platform) -> None:
+    administrator = platform.issue(MEMBER_SCOPES[Role.ORGANIZATION_ADMIN], OWN)
+    body = {"amount": 500, "note": "Until Monday"}
+    async with platform.client(administrator) as client:
+        early = await client.post(f"{AT}/emergency", json=body, headers=key())
+        assert (early.status_code, early.json()["code"]) == (409, "emergency_refused")
+        platform.meter.debit(OWN, 999_500)
+        more = await client.post(f"{AT}/emergency", json={"amount": 501}, headers=key())
+        assert (more.status_code, more.json()["details"]["limit_tokens"]) == (400, 500)
+        taken = await post(client, "/emergency", body, key="monday")
+        assert (taken["pack"]["note"], taken["advanced_tokens"], taken["balance_tokens"]) == ("Until Monday", 500, 1_000)
+        again = await client.post(f"{AT}/emergency", json=body, headers=key("monday"))
+        assert (again.status_code, again.headers["idempotent-replayed"], again.json()) == (201, "true", taken)
+        platform.meter.debit(OWN, 900)
+        second = await client.post(f"{AT}/emergency", json={"amount": 1}, headers=key())
+        assert (second.status_code, second.json()["details"]["overage_tokens"]) == (409, 500)
+    assert (await get(api, "/balance"))["overage_tokens"] == 500
+
+
 async def test_a_schedule_is_made_once_and_paused_resumed_and_ended(api: httpx.AsyncClient) -> None:
     plan: dict[str, Any] = {
         "amount": "5M", "unit": "month", "first_day": "2027-02-28", "at": "09:00", "zone": "Europe/Berlin", "valid_days": 31,

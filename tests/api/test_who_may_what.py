@@ -78,6 +78,7 @@ ROWS: dict[str, tuple[Scope, bool]] = {
     "approve_topup": (Scope.TOPUPS_DECIDE, False),
     "decline_topup": (Scope.TOPUPS_DECIDE, False),
     "cancel_topup": (Scope.TOPUPS_WRITE, False),
+    "take_emergency_tokens": (Scope.TOPUPS_WRITE, False),
     "create_schedule": (Scope.PACKS_WRITE, False),
     "list_schedules": (Scope.PACKS_READ, True),
     "list_all_schedules": (Scope.PACKS_READ, False),

@@ -64,7 +64,7 @@ def test_every_command_takes_json_and_database(path: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
-def test_examples_run(path: tuple[str, ...], shell: Shell) -> None:
+def test_examples_run(path: tuple[str, ...], shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     (key,) = shell("key", "list", "acme", "--json").answer["items"]
     platform_key = shell("platform-key", "create", "--name", "Billing", "--scope", "ledger:read", "--json").answer
     (schedule,) = shell("schedule", "list", "acme", "--json").answer["items"]
@@ -78,6 +78,9 @@ def test_examples_run(path: tuple[str, ...], shell: Shell) -> None:
         "pkey": platform_key["id"],
         "svc": "support-agent",
     }
+    if path[0] == "emergency":
+        monkeypatch.setenv("TOKENWELL_EMERGENCY_LIMIT_TOKENS", "50000")
+        assert shell("org", "thresholds", "acme", "--warning", "1000M").code == 0
     if path[0] == "alert":
         hook = ("--kind", "webhook", "--target", "https://hooks.example.com/in")
         there["chn"] = shell("alert", "add", "acme", *hook, "--json").answer["id"]

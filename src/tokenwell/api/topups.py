@@ -56,6 +56,26 @@ def request_topup(call: CurrentCall, organization_id: OrganizationId) -> Respons
     return call.answer(topup_view(asked), status=201)
 
 
+@router.post(
+    "/organizations/{organization_id}/emergency",
+    **writes(
+        Scope.TOPUPS_WRITE,
+        "Take emergency tokens",
+        body=topups.Emergency,
+        answer=topups.EmergencyTaken,
+        status=201,
+        example={"amount": 500, "note": "Until Monday"},
+    ),
+)
+def take_emergency_tokens(call: CurrentCall, organization_id: OrganizationId) -> Response:
+    """Advance an organization tokens within the platform's limit, while it is Running low or stopped and owes nothing."""
+    body = call.read(topups.Emergency)
+    taken = call.suite.emergencies.take(organization_id, body.amount, note=body.note, key=call.key, by=call.caller.actor)
+    pack = pack_view(PackLine(pack=taken.pack, status=PackStatus(taken.pack.status(taken.at))))
+    answer = shaped(topups.EmergencyTaken, taken, pack=pack, state=taken.state.value)
+    return call.answer(answer, status=201, replayed=taken.replayed)
+
+
 @router.get(_OF_AN_ORGANIZATION, **reads(Scope.TOPUPS_READ, "List requests", answer=shapes.Page[topups.Topup]))
 def list_topups(
     call: CurrentCall, organization_id: OrganizationId, status: Status = None, cursor: Cursor = None, limit: Limit = 50

@@ -71,6 +71,13 @@ class TopupCalls(DisputeCalls):
         """Take a request back. Raises TopupClosed."""
         return write("POST", at(organization_id, "topups", topup_id, "cancel"), topups.Topup, key)
 
+    def take_emergency_tokens(
+        self, organization_id: str, amount: Tokens, *, note: str = "", key: str | None = None
+    ) -> Request[topups.EmergencyTaken]:
+        """Advance an organization tokens that the next grant repays. Raises EmergencyRefused, AmountInvalid."""
+        body = topups.Emergency(amount=amount, note=note)
+        return write("POST", at(organization_id, "emergency"), topups.EmergencyTaken, key, body)
+
     def create_schedule(
         self,
         organization_id: str,

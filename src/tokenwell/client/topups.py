@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from tokenwell.client.bodies import Amount, Body
-from tokenwell.client.shapes import Pack, Shape
+from tokenwell.client.shapes import Pack, Shape, State
 
 TopupStatus = Literal["open", "approving", "approved", "declined", "cancelled"]
 
@@ -61,6 +61,23 @@ class NewTopup(Body, frozen=True, kw_only=True):
 
     amount: Amount | None = None
     note: str = ""
+
+
+class Emergency(Body, frozen=True, kw_only=True):
+    """Emergency tokens to take."""
+
+    amount: Amount
+    note: str = ""
+
+
+class EmergencyTaken(Shape, frozen=True, kw_only=True):
+    """The pack of emergency tokens; the next grant repays `advanced_tokens`."""
+
+    pack: Pack
+    advanced_tokens: int
+    balance_tokens: int
+    state: State
+    at: datetime
 
 
 class TopupApproval(Body, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@
     │ ├ PackAlreadyRevoked
     │ ├ PackExpired
     │ ├ TopupClosed
+    │ ├ EmergencyRefused
     │ ├ PersonExists
     │ ├ ServiceExists
     │ └ LastAdministrator
@@ -242,6 +243,12 @@ class TopupClosed(Conflict):
     """The request for tokens was decided already."""
 
     code = "topup_closed"
+
+
+class EmergencyRefused(Conflict):
+    """Emergency tokens are for a balance that is low, where nothing is owed yet."""
+
+    code = "emergency_refused"
 
 
 class PersonExists(Conflict):

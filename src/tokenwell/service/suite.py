@@ -13,6 +13,7 @@ from tokenwell.service.codes import Codes
 from tokenwell.service.directory import Directory
 from tokenwell.service.disputes import Disputes
 from tokenwell.service.embedding import Embedding
+from tokenwell.service.emergencies import Emergencies
 from tokenwell.service.first_run import FirstRun
 from tokenwell.service.inbox import Inbox
 from tokenwell.service.indexing import Indexing
@@ -54,6 +55,7 @@ class Suite:
         mailer: Mailer | None = None,
         check_url: Callable[[str], str] = str,
         sign_on: SingleSignOn | None = None,
+        emergency_limit_tokens: int = 0,
     ) -> None:
         self.meter = meter
         self.sealer = sealer or Sealer(_passing_key)
@@ -78,6 +80,7 @@ class Suite:
         self.topups = Topups(meter)
         self.approval_links = ApprovalLinks(meter, self.topups, self.sealer)
         self.codes = Codes(meter)
+        self.emergencies = Emergencies(meter, limit_tokens=emergency_limit_tokens)
         self.disputes = Disputes(meter)
         self.reconciliations = Reconciliations(meter)
         self.policies = Policies(meter.engine, meter.clock)

@@ -89,6 +89,7 @@ def open_suite(meter: Meter, settings: Settings) -> Suite:
         mailer=mailer,
         check_url=open_guard(settings).check_url,
         sign_on=open_sign_on(people, sealer, settings),
+        emergency_limit_tokens=settings.emergency_limit_tokens,
     )
 
 
