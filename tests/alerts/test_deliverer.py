@@ -44,11 +44,12 @@ async def test_a_webhook_arrives_with_a_signature_that_others_verify(database_ur
 async def test_while_a_key_is_replaced_both_verify_and_afterwards_the_new_one_alone(sqlite_url: str, receiver: Receiver) -> None:
     with open_house(sqlite_url) as house:
         created = house.add(receiver.url)
-        new = house.subscriptions.rotate("acme", created.channel.id)
+        new = house.subscriptions.rotate("acme", created.channel.id).secret
         house.happen()
         await house.deliver()
     (request,) = receiver.requests
     assert created.secret is not None
+    assert new is not None
     for secret in (created.secret, new):
         Webhook(secret).verify(request.body, request.headers)
 

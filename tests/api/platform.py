@@ -11,6 +11,7 @@ import httpx
 
 from tests.doubles import FrozenClock
 from tokenwell import Meter, Thresholds
+from tokenwell.alerts.addresses import Guard
 from tokenwell.api.app import create_api
 from tokenwell.config import Settings
 from tokenwell.service.access import Scope
@@ -26,7 +27,7 @@ class Platform:
     def __init__(self, url: str, clock: FrozenClock, settings: Settings | None = None) -> None:
         self.clock = clock
         self.meter = Meter(url, thresholds=Thresholds(1_000, 100), clock=clock)
-        self.suite = Suite(self.meter, emergency_limit_tokens=500)
+        self.suite = Suite(self.meter, check_url=Guard().check_url, emergency_limit_tokens=500)
         self.secrets = {"platform": self.issue(Scope)}
         for organization_id in (OWN, OTHER):
             self.meter.create_organization(organization_id)

@@ -19,6 +19,7 @@ from tokenwell.api.app import ROUTERS, build
 from tokenwell.config import Settings
 from tokenwell.core.happenings import SYSTEM
 from tokenwell.service.access import Scope
+from tokenwell.service.subscriptions import ChannelKind
 
 # What a platform key needs, and whether an organization's gateway key may do it in its own organization.
 ROWS: dict[str, tuple[Scope, bool]] = {
@@ -68,6 +69,18 @@ ROWS: dict[str, tuple[Scope, bool]] = {
     "set_member_role": (Scope.MEMBERS_WRITE, False),
     "remove_member": (Scope.MEMBERS_WRITE, False),
     "list_events": (Scope.ALERTS_READ, False),
+    "add_channel": (Scope.ALERTS_WRITE, False),
+    "list_channels": (Scope.ALERTS_READ, False),
+    "get_channel": (Scope.ALERTS_READ, False),
+    "set_subscription": (Scope.ALERTS_WRITE, False),
+    "rotate_channel": (Scope.ALERTS_WRITE, False),
+    "test_channel": (Scope.ALERTS_WRITE, False),
+    "disable_channel": (Scope.ALERTS_WRITE, False),
+    "enable_channel": (Scope.ALERTS_WRITE, False),
+    "remove_channel": (Scope.ALERTS_WRITE, False),
+    "list_deliveries": (Scope.ALERTS_READ, False),
+    "get_delivery": (Scope.ALERTS_READ, False),
+    "replay_delivery": (Scope.ALERTS_WRITE, False),
     "list_acts": (Scope.AUDIT_READ, False),
     "list_all_acts": (Scope.AUDIT_READ, False),
     "forecast": (Scope.PACKS_READ, True),
@@ -192,16 +205,16 @@ async def test_a_things_id_of_another_organization_is_not_there(platform: Platfo
     service = platform.suite.services.create(OTHER, name="Theirs").service.id
     theirs = platform.suite.keys.authenticate(platform.secrets[OTHER]).id
     topup = platform.suite.topups.ask(OTHER, 5, by=SYSTEM).id
+    channel = platform.suite.subscriptions.add_channel(OTHER, kind=ChannelKind.EMAIL, target="ops@globex.example").channel.id
+    sent = platform.suite.subscriptions.test(OTHER, channel).id
+    ids = {"pack": pack, "hold_id": hold, "session": "theirs", "service_id": service, "key_id": theirs, "topup_id": topup}
+    ids |= {"channel_id": channel, "delivery_id": sent}
     before = platform.meter.balance(OTHER)
     async with platform.client(platform.issue(Scope, OWN)) as own:
         for operation in OPERATIONS:
-            named = {"pack", "hold_id", "session", "service_id", "key_id", "topup_id"} & {
-                part.strip("{}") for part in operation.path.split("/")
-            }
+            named = set(ids) & {part.strip("{}") for part in operation.path.split("/")}
             if named and operation.is_of_organization:
-                answer = await operation.ask(
-                    *(own, OWN), pack=pack, hold_id=hold, session="theirs", service_id=service, key_id=theirs, topup_id=topup
-                )
+                answer = await operation.ask(own, OWN, **ids)
                 assert answer.status_code == 404, (operation.id, answer.text)
         refund = next(each for each in OPERATIONS if each.id == "refund")
         answer = await own.post(
@@ -209,3 +222,4 @@ async def test_a_things_id_of_another_organization_is_not_there(platform: Platfo
         )
         assert answer.json()["code"] == "request_not_found"
     assert platform.meter.balance(OTHER) == before
+    assert platform.suite.subscriptions.channel(OTHER, channel).disabled_at is None

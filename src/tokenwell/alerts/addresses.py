@@ -65,15 +65,15 @@ class Guard:
         except ValueError:
             host, port = None, None
         if len(url) > URL_LIMIT or not url.isascii() or any(letter <= " " for letter in url) or not host or port == 0:
-            raise RequestInvalid("the address cannot be read; it begins with https://", field="url")
+            raise RequestInvalid("the address cannot be read; it begins with https://", field="target")
         if parts.username is not None or parts.password is not None or parts.fragment:
-            raise RequestInvalid("the address must have no user, password or fragment", field="url")
+            raise RequestInvalid("the address must have no user, password or fragment", field="target")
         literal = _literal(host)
         if literal is not None and not self._is_allowed(host, literal):
             raise TargetRefused(host=host)
         is_named = host.lower().rstrip(".") in self._names or literal is not None
         if parts.scheme != "https" and not (parts.scheme == "http" and is_named and not _is_public(literal)):
-            raise RequestInvalid("the address must begin with https://", field="url")
+            raise RequestInvalid("the address must begin with https://", field="target")
         return url
 
     async def target_of(self, url: str) -> Target:

@@ -13,7 +13,20 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 import tokenwell
-from tokenwell.api import access, charging, codes, disputes, ledger, organizations, packs, people, platform, schedules, topups
+from tokenwell.api import (
+    access,
+    alerts,
+    charging,
+    codes,
+    disputes,
+    ledger,
+    organizations,
+    packs,
+    people,
+    platform,
+    schedules,
+    topups,
+)
 from tokenwell.api.auth import Authenticator, Gate, Limiter
 from tokenwell.api.document import describe
 from tokenwell.api.hot import HotOperation
@@ -25,7 +38,8 @@ from tokenwell.service.suite import Suite
 
 ROUTERS = (
     organizations.router, packs.router, charging.router, ledger.router, topups.router, schedules.router, codes.router,
-    disputes.router, access.services, access.keys, access.platform_keys, people.members, people.records, platform.router,
+    disputes.router, access.services, access.keys, access.platform_keys, people.members, people.records, alerts.router,
+    platform.router,
 )  # fmt: skip
 """The routes of every resource. A new resource adds its router here."""
 

@@ -148,7 +148,7 @@ def rotate(call: Call, organization: str, channel: str) -> None:
       tokenwell alert rotate acme chn_00000000000000000000000000
     """
     with _opened(call) as suite:
-        secret = suite.subscriptions.rotate(_home(organization), channel, by=_BY)
+        secret = suite.subscriptions.rotate(_home(organization), channel, by=_BY).secret
     call.show({"channel": channel, "secret": secret}, f"{secret}\n\nKeep it: it is not shown again.")
 
 

@@ -7,12 +7,13 @@ from typing import Literal
 from urllib.parse import quote
 
 from tokenwell.client import topups
+from tokenwell.client.alert_calls import AlertCalls
 from tokenwell.client.disputes import DisputeCalls
 from tokenwell.client.requests import Request, Tokens, at, read, write
 from tokenwell.client.shapes import PackGranted, Page
 
 
-class TopupCalls(DisputeCalls):
+class TopupCalls(DisputeCalls, AlertCalls):
     """Builds requests, as `Calls` does."""
 
     def forecast(self, organization_id: str) -> Request[topups.Forecast]:

@@ -175,7 +175,7 @@ def _change_channel(visit: Visit, form: Mapping[str, str]) -> Response:
     if do == "test":
         subscriptions.test(organization.id, channel.id)
     elif do == "rotate":
-        secret = subscriptions.rotate(organization.id, channel.id, by=by)
+        secret = subscriptions.rotate(organization.id, channel.id, by=by).secret
         return visit.page("channel", **(read_channel(visit) | {"secret": secret}))
     elif do in ("disable", "enable"):
         subscriptions.change_channel(organization.id, channel.id, is_disabled=do == "disable", by=by)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -50,7 +51,7 @@ _EMAIL = re.compile(r"[^\s@<>,;\"\x00-\x1f\x7f]{1,64}@[^\s@<>,;\"\x00-\x1f\x7f]{
 
 
 class CreatedChannel(msgspec.Struct, frozen=True, kw_only=True):
-    """A new channel. `secret`, which webhooks are signed with, is told only here."""
+    """A channel that is new, or has a new key. `secret`, which webhooks are signed with, is told only here."""
 
     channel: Channel
     secret: str | None
@@ -105,9 +106,8 @@ class Subscriptions:
         )
         with transaction(self._engine) as connection:
             check_organization(connection, organization_id)
-            told = {"what": "channel", "kind": kind, "target": target, "name": name, "wishes": wishes}
-            first = None if key is None else creations.claim(connection, organization_id, check_key(key), channel.id, told, now)
-            if first is not None:
+            told = {"what": "channel", "kind": kind, "target": _digest(target), "name": name, "wishes": wishes}
+            if first := self._first(connection, organization_id, key, channel.id, told):
                 return CreatedChannel(channel=self._find(connection, organization_id, first), secret=None, replayed=True)
             if len(store.channels_of(connection, organization_id, limit=CHANNELS_LIMIT, with_own=False)) >= CHANNELS_LIMIT:
                 raise RequestInvalid(f"there are {CHANNELS_LIMIT} channels already", field="channel")
@@ -136,39 +136,52 @@ class Subscriptions:
                 after = _with(after, wishes)
             if is_disabled is not None:
                 after = msgspec.structs.replace(after, disabled_at=(before.disabled_at or now) if is_disabled else None)
+            if after == msgspec.structs.replace(before, changed_at=now):
+                return before
             store.put_channel(connection, after)
             self._note(connection, "channel.change", organization_id, channel_id, by, before=_told(before), after=_told(after))
         return after
 
-    def rotate(self, organization_id: str, channel_id: str, *, by: Actor = SYSTEM) -> str:
-        """Return a new signing key of a webhook, told only here. For a day deliveries are signed with the old one as well. Raises
-        ChannelNotFound, RequestInvalid for a channel that signs nothing."""
-        now, key = self._clock(), _fresh_key()
+    def rotate(self, organization_id: str, channel_id: str, *, key: str | None = None, by: Actor = SYSTEM) -> CreatedChannel:
+        """Give a webhook a new signing key, told only here. For a day deliveries are signed with the old one as well. Again under
+        the same idempotency key it changes nothing, and tells no secret. Raises ChannelNotFound, IdempotencyConflict,
+        RequestInvalid for a channel that signs nothing."""
+        now, secret = self._clock(), _fresh_key()
         with transaction(self._engine) as connection:
             channel = self._find(connection, organization_id, channel_id)
             if channel.kind is not ChannelKind.WEBHOOK:
                 raise RequestInvalid("only webhooks are signed", field="channel_id")
-            secret = msgspec.json.decode(self._sealer.open(channel.sealed, purpose=CHANNEL_PURPOSE), type=Secret)
-            secret = Secret(target=secret.target, keys=(key, *secret.keys[:1]), old_until=now + ROTATION)
-            store.put_channel(connection, msgspec.structs.replace(channel, sealed=self._seal(secret), changed_at=now))
+            if self._first(connection, organization_id, key, channel_id, {"what": "channel.rotate", "channel": channel_id}):
+                return CreatedChannel(channel=channel, secret=None, replayed=True)
+            before = msgspec.json.decode(self._sealer.open(channel.sealed, purpose=CHANNEL_PURPOSE), type=Secret)
+            after = Secret(target=before.target, keys=(secret, *before.keys[:1]), old_until=now + ROTATION)
+            channel = msgspec.structs.replace(channel, sealed=self._seal(after), changed_at=now)
+            store.put_channel(connection, channel)
             self._note(connection, "channel.rotate", organization_id, channel_id, by)
-        return key
+        return CreatedChannel(channel=channel, secret=secret)
 
-    def remove_channel(self, organization_id: str, channel_id: str, *, by: Actor = SYSTEM) -> None:
-        """Remove a channel; what was to be sent through it is dropped. Raises ChannelNotFound."""
+    def remove_channel(self, organization_id: str, channel_id: str, *, key: str | None = None, by: Actor = SYSTEM) -> None:
+        """Remove a channel; what was to be sent through it is dropped. Again under the same idempotency key changes nothing.
+        Raises ChannelNotFound, IdempotencyConflict."""
         with transaction(self._engine) as connection:
+            if self._first(connection, organization_id, key, channel_id, {"what": "channel.remove", "channel": channel_id}):
+                return
             channel = self._find(connection, organization_id, channel_id)
             store.remove_channel(connection, organization_id, channel_id)
             self._note(connection, "channel.remove", organization_id, channel_id, by, before=_told(channel))
 
-    def test(self, organization_id: str, channel_id: str) -> Delivery:
-        """Queue a test through a channel; its delivery tells what came of it. Raises ChannelNotFound."""
-        now = self._clock()
+    def test(self, organization_id: str, channel_id: str, *, key: str | None = None) -> Delivery:
+        """Queue a test through a channel; its delivery tells what came of it. Again under the same idempotency key gives the first
+        one. Raises ChannelNotFound, IdempotencyConflict, DeliveryNotFound once the first one is forgotten."""
+        now, delivery_id = self._clock(), new_id("dlv")
         with transaction(self._engine) as connection:
             self._find(connection, organization_id, channel_id)
+            told = {"what": "channel.test", "channel": channel_id}
+            if first := self._first(connection, organization_id, key, delivery_id, told):
+                return self._find_delivery(connection, organization_id, channel_id, first)
             new = NewDelivery(
                 organization_id=organization_id,
-                id=new_id("dlv"),
+                id=delivery_id,
                 channel_home=organization_id,
                 channel_id=channel_id,
                 kind=DeliveryKind.TEST,
@@ -176,9 +189,7 @@ class Subscriptions:
                 due_at=now,
             )
             deliveries.add_delivery(connection, new)
-            found = deliveries.find_delivery(connection, organization_id, new.id)
-        assert found is not None
-        return found
+            return self._find_delivery(connection, organization_id, channel_id, delivery_id)
 
     def channels(self, organization_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[Channel]:
         """Return a page of the channels, newest first, people's own wishes left out. Raises OrganizationNotFound."""
@@ -279,6 +290,14 @@ class Subscriptions:
         )
         store.put_channel(connection, own)
 
+    def _first(
+        self, connection: sqlalchemy.Connection, organization_id: str, key: str | None, subject: str, told: Mapping[str, object]
+    ) -> str | None:
+        """Return what was made under an idempotency key before, None where nothing was: then `subject` is."""
+        if key is None:
+            return None
+        return creations.claim(connection, organization_id, check_key(key), subject, told, self._clock())
+
     def _find(self, connection: sqlalchemy.Connection, organization_id: str, channel_id: str) -> Channel:
         found = store.find_channel(connection, organization_id, channel_id)
         if found is None or found.kind is ChannelKind.OWN:
@@ -332,6 +351,11 @@ class Subscriptions:
 
 def _fresh_key() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def _digest(target: str) -> str:
+    """Return what tells whether a target is the same, and not what it is: an address may be a secret."""
+    return hashlib.sha256(target.encode()).hexdigest()
 
 
 def _checked_name(name: str) -> str:
