@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import tempfile
 from datetime import timedelta
@@ -14,15 +15,24 @@ from tests.alerts.house import House, open_house
 from tests.alerts.receivers import MailSink, mail_sink, parts_of
 from tests.doubles import FrozenClock
 from tokenwell.core.alerts import Schedule
-from tokenwell.core.happenings import EventKind
+from tokenwell.core.happenings import PLATFORM, SYSTEM, EventKind
 from tokenwell.core.letters import Letter, LetterKind
 from tokenwell.errors import RequestInvalid
 from tokenwell.service.people import Role
 from tokenwell.service.subscriptions import ChannelKind, DeliveryStatus, Wishes
+from tokenwell.service.topups import TopupStatus
+from tokenwell.store.deliveries import Attempt, Delivery, attempts_of
+from tokenwell.store.reader import reading
 from tokenwell.store.writer import transaction
 
 LOW = {"balance_tokens": 4_182_340, "warning_tokens": 5_000_000}
 CERTIFICATE = Path(__file__).parents[1] / "gateway" / "localhost.pem"
+
+
+def attempts_at(house: House, delivery: Delivery) -> list[Attempt]:
+    """Return the attempts at a delivery, newest first."""
+    with reading(house.meter.engine) as connection:
+        return attempts_of(connection, delivery.organization_id, delivery.id, 10)
 
 
 async def test_an_email_says_the_sentence_in_text_and_html(house: House, sink: MailSink) -> None:
@@ -49,6 +59,40 @@ async def test_an_email_in_chinese_is_chinese_and_in_the_readers_zone(house: Hou
     text, html = parts_of(mail)
     assert "AI 回复自 1月31日 17:30 起已暂停" in text
     assert '<html lang="zh-CN">' in html
+
+
+async def test_a_platform_administrator_approves_a_request_from_the_letter_and_nobody_else_can(
+    house: House, sink: MailSink
+) -> None:
+    people = house.suite.people
+    root = people.create_admin(email="root@platform.example", password="correct horse battery")
+    mei = people.create_person(email="mei@acme.example", password="correct horse battery")
+    people.add_member("acme", mei.id, Role.ORGANIZATION_ADMIN)
+    house.subscriptions.set_own("acme", mei.id, Wishes(kinds=frozenset({EventKind.TOPUP_REQUESTED})))
+    house.add("desk@platform.example", kind=ChannelKind.EMAIL, organization_id=PLATFORM, kinds={EventKind.TOPUP_REQUESTED})
+    topup = house.suite.topups.ask("acme", 5_000_000, by=SYSTEM)
+    await house.deliver()
+    letters = {mail["to"]: parts_of(mail) for mail in sink.mails}
+    assert set(letters) == {"root@platform.example", "mei@acme.example", "desk@platform.example"}
+    assert ["/topup?" in part for to in sorted(letters) for part in letters[to]] == [False, False, False, False, True, True]
+    (link,) = re.findall(r"Approve the request: (https://ai\.example\.com/topup\?\S+)", letters["root@platform.example"][0])
+    (token,) = parse_qs(urlsplit(link).query)["token"]
+    assert house.suite.approval_links.open(token)[1].id == root.id
+    assert house.suite.approval_links.approve(token).granted.pack.total_tokens == 5_000_000
+    for each in house.deliveries():
+        (attempt,) = attempts_at(house, each)
+        assert token not in attempt.request + attempt.answer
+    assert house.suite.topups.get("acme", topup.id).status is TopupStatus.APPROVED
+
+
+async def test_a_letter_on_a_request_that_is_decided_has_no_link_to_approve_it(house: House, sink: MailSink) -> None:
+    house.suite.people.create_admin(email="root@platform.example", password="correct horse battery")
+    topup = house.suite.topups.ask("acme", 5_000_000, by=SYSTEM)
+    house.suite.topups.cancel("acme", topup.id, by=SYSTEM)
+    await house.deliver()
+    (mail,) = sink.mails
+    assert "https://ai.example.com/o/acme" in parts_of(mail)[0]
+    assert "/topup?" not in parts_of(mail)[0]
 
 
 async def test_what_people_wrote_is_no_markup(house: House, sink: MailSink) -> None:
@@ -90,7 +134,9 @@ async def test_a_platform_administrator_is_told_of_requests_and_once(house: Hous
     house.happen(EventKind.TOPUP_REQUESTED, amount_tokens=5_000_000, by="Mei Lin", note="")
     house.happen(EventKind.STATE_AI_STOPPED, balance_tokens=0)
     assert await house.deliver() == 2
-    assert [mail["subject"] for mail in sink.mails] == ["Acme Corp: Top-up requested by Mei Lin.", "Acme Corp: AI is stopped."]
+    # One is told as the platform's administrator, the other as the organization's: either may come first.
+    assert {mail["subject"] for mail in sink.mails} == {"Acme Corp: Top-up requested by Mei Lin.", "Acme Corp: AI is stopped."}
+    assert len(sink.mails) == 2
 
 
 async def test_quiet_hours_hold_back_all_but_what_is_urgent(house: House, sink: MailSink, clock: FrozenClock) -> None:

@@ -16,7 +16,7 @@ from tokenwell.alerts.posting import Outcome, Poster
 from tokenwell.alerts.told import Told
 from tokenwell.alerts.words import Words
 from tokenwell.core.alerts import CHANNEL_PURPOSE, UNSUBSCRIBE_PURPOSE, Secret, Subscription
-from tokenwell.core.happenings import EventKind
+from tokenwell.core.happenings import PLATFORM, EventKind
 from tokenwell.core.letters import LETTER_PURPOSE, Letter
 from tokenwell.store import channels, events
 from tokenwell.store.channels import Channel, ChannelKind
@@ -40,7 +40,7 @@ class Dropped(Exception):
 
 class Sending:
     """Sends deliveries. `address` is where people reach the console; `stops_at` tells when AI is expected to stop in an
-    organization."""
+    organization; `approval` gives the path on which a person approves a request of an organization, empty where none waits."""
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class Sending:
         address: str,
         mail_server: MailServer | None,
         stops_at: Callable[[str], datetime | None] = lambda organization_id: None,
+        approval: Callable[[str, str, str], str] = lambda organization_id, topup_id, person_id: "",
     ) -> None:
         self._engine = engine
         self._clock = clock
@@ -60,6 +61,7 @@ class Sending:
         self._address = address
         self._mail_server = mail_server
         self._stops_at = stops_at
+        self._approval = approval
 
     def prepare(self, deliveries: list[Delivery]) -> Prepared:
         """Read what is to be said and to whom; blocks. Raises Dropped."""
@@ -76,11 +78,13 @@ class Sending:
                 if recipient is None:
                     raise Dropped
             found = [self._read(connection, each) for each in deliveries]
+            approve = "" if recipient is None else self._approve_link(connection, recipient.person_id, found)
         secret = None
         if recipient is None and channel is not None:
             secret = msgspec.json.decode(self._seal.open(channel.sealed, purpose=CHANNEL_PURPOSE), type=Secret)
         to = recipient.email if recipient is not None else secret.target if secret is not None else ""
-        return Prepared(channel=channel, to=to, keys=() if secret is None else secret.keys_at(self._clock()), told=tuple(found))
+        keys = () if secret is None else secret.keys_at(self._clock())
+        return Prepared(channel=channel, to=to, keys=keys, told=tuple(found), approve=approve)
 
     def _read(self, connection: sqlalchemy.Connection, delivery: Delivery) -> Told:
         name = channels.organization_name(connection, delivery.organization_id) if delivery.organization_id else "Tokenwell"
@@ -111,7 +115,9 @@ class Sending:
         words = Words(channel.language, channel.zone, now) if channel is not None else Words("en", "UTC", now)
         if channel is None or channel.kind in (ChannelKind.OWN, ChannelKind.EMAIL):
             stop = self._unsubscribe_link(first, prepared)
-            written = told.alert_of(prepared.told, words, to=prepared.to, address=self._address, unsubscribe=stop)
+            written = told.alert_of(
+                prepared.told, words, to=prepared.to, address=self._address, unsubscribe=stop, approve=prepared.approve
+            )
             said = "\n".join(each.sentence(words).whole for each in prepared.told)
             return await self._send_mail(written, words, shown=f"To: {written.to}\nSubject: {written.subject}\n\n{said}")
         headers = {"content-type": "application/json"}
@@ -129,6 +135,17 @@ class Sending:
         message = mail.compose(written, words, self._mail_server, at=self._clock())
         return await mail.send(message, self._mail_server, shown=shown)
 
+    def _approve_link(self, connection: sqlalchemy.Connection, person_id: str, found: list[Told]) -> str:
+        """Return where a platform administrator approves the one request that is told of, empty for everybody else."""
+        event = found[0].event if len(found) == 1 else None
+        if event is None or event.kind is not EventKind.TOPUP_REQUESTED:
+            return ""
+        topup_id = msgspec.json.decode(event.detail).get("topup_id")
+        if topup_id is None or channels.reader_of(connection, PLATFORM, person_id) is None:
+            return ""
+        path = self._approval(event.organization_id, topup_id, person_id)
+        return path and self._address + path
+
     def _unsubscribe_link(self, first: Delivery, prepared: Prepared) -> str:
         kinds = {each.event.kind for each in prepared.told if each.event is not None}
         # Several kinds in one e-mail: the link stops none by itself, it leads to the choice among them.
@@ -139,10 +156,11 @@ class Sending:
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be said, and to whom."""
+    """What is to be said, and to whom. `approve` is where this reader, and nobody else, approves what was asked for."""
 
     channel: Channel | None = None
     to: str = ""
     keys: tuple[str, ...] = ()
     told: tuple[Told, ...] = ()
     letter: Letter | None = None
+    approve: str = ""

@@ -88,8 +88,8 @@ def chat_of(told: tuple[Told, ...], words: Words, address: str) -> bytes:
     return msgspec.json.encode({"text": text, "content": text[:2_000], "events": events})
 
 
-def alert_of(told: tuple[Told, ...], words: Words, *, to: str, address: str, unsubscribe: str) -> Mail:
-    """Return the e-mail of one event, or of several together."""
+def alert_of(told: tuple[Told, ...], words: Words, *, to: str, address: str, unsubscribe: str, approve: str = "") -> Mail:
+    """Return the e-mail of one event, or of several together. Its button leads to `approve` where there is something to approve."""
     _, first = words.gettext, told[0]
     sentences = [each.sentence(words) for each in told]
     if len(told) == 1:
@@ -101,14 +101,15 @@ def alert_of(told: tuple[Told, ...], words: Words, *, to: str, address: str, uns
         for each, said in zip(told, sentences, strict=True)
     ]
     why = _("Times are those of %(zone)s. You are told of this because of what is set on the alerts page.")
+    own = (_("The link approves in your name: do not pass this e-mail on."),) if approve else ()
     return Mail(
         id=first.delivery_id,
         to=to,
         subject=subject,
         parts=tuple(parts),
-        button=_("Open AI resources"),
-        link=page_of(address, first),
-        foot=(why % {"zone": words.zone_name},),
+        button=_("Approve the request") if approve else _("Open AI resources"),
+        link=approve or page_of(address, first),
+        foot=(*own, why % {"zone": words.zone_name}),
         unsubscribe=unsubscribe,
     )
 

@@ -15,6 +15,7 @@ from tokenwell.config import Settings
 from tokenwell.errors import TokenwellError
 from tokenwell.service.ports import new_id
 from tokenwell.service.suite import Suite
+from tokenwell.service.topups import TopupStatus
 from tokenwell.wiring.opening import open_guard
 
 
@@ -34,6 +35,13 @@ def open_deliverer(suite: Suite, settings: Settings, *, claim: timedelta = CLAIM
             return None  # an alert is not held back because something else failed
         return None if forecast is None else forecast.expected.ai_stops_at
 
+    def approval(organization_id: str, topup_id: str, person_id: str) -> str:
+        try:
+            topup = suite.topups.get(organization_id, topup_id)
+        except TokenwellError:
+            return ""
+        return suite.approval_links.path_of(topup, person_id) if topup.status is TopupStatus.OPEN else ""
+
     sending = Sending(
         meter.engine,
         meter.clock,
@@ -42,6 +50,7 @@ def open_deliverer(suite: Suite, settings: Settings, *, claim: timedelta = CLAIM
         address=settings.address,
         mail_server=_mail_server(settings),
         stops_at=stops_at,
+        approval=approval,
     )
     return Deliverer(meter.engine, meter.clock, new_id, sending, claim=claim)
 
