@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.databases import fresh_postgres, postgres_server, sqlite_url_in
 from tests.doubles import FrozenClock
@@ -36,6 +37,13 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """A new database on SQLite and on PostgreSQL: a test that takes it runs on both."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """What a command run inside a test makes of the log ends with the test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
