@@ -39,9 +39,9 @@ async def test_a_request_is_told_with_what_it_was_charged_and_why(house: House) 
         "balance": GRANTED - 15,
         "state": "normal",
         "provider_usage": USAGE,
-        "facts": {"served_by": "fake/real-1"},
     }
     assert {name: record[name] for name in expected} == expected
+    assert (record["facts"]["served_by"], record["facts"]["expected"]["completion"]) == ("fake/real-1", 1024)
 
 
 async def test_overage_is_told_apart_from_what_packs_gave(sqlite_url: str) -> None:
