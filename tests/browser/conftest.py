@@ -96,6 +96,8 @@ def open_context(chromium: Browser, address: str) -> Iterator[Callable[..., Brow
 
     def opened(*, expects: str | None = None, **options: Any) -> BrowserContext:
         defaults: dict[str, Any] = {"base_url": address, "locale": "en-GB", "viewport": {"width": 1280, "height": 800}}
+        # Nothing fades in: half-faded words have no contrast to be judged by.
+        defaults["reduced_motion"] = "reduce"
         context = chromium.new_context(**(defaults | options))
 
         def note(text: str) -> None:

@@ -89,14 +89,8 @@ def organizations(meter: Meter, people: People, clock: FrozenClock) -> list[str]
     return names
 
 
-SETTLED = """() => Promise.allSettled(document.getAnimations()
-    .filter(each => each.effect.getComputedTiming().iterations !== Infinity).map(each => each.finished))"""
-"""Resolves once nothing on the page fades in any more: half-faded words have no contrast to be judged by."""
-
-
 def check(page: Page, where: str) -> list[str]:
     """Return what is wrong with the page as it is: violations, and how far it scrolls sideways."""
-    page.evaluate(SETTLED)
     session = page.context.new_cdp_session(page)
     session.send("Runtime.evaluate", {"expression": AXE})
     session.detach()
