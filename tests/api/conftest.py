@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
-import httpx
+import httpx2
 import pytest
 
 from tests.api.platform import Platform
@@ -28,14 +28,14 @@ def lone(sqlite_url: str, clock: FrozenClock) -> Iterator[Platform]:
 
 
 @pytest.fixture
-async def api(platform: Platform) -> AsyncIterator[httpx.AsyncClient]:
+async def api(platform: Platform) -> AsyncIterator[httpx2.AsyncClient]:
     """A client that may do everything, on both databases."""
     async with platform.client() as client:
         yield client
 
 
 @pytest.fixture
-async def http(lone: Platform) -> AsyncIterator[httpx.AsyncClient]:
+async def http(lone: Platform) -> AsyncIterator[httpx2.AsyncClient]:
     """A client that may do everything, on SQLite."""
     async with lone.client() as client:
         yield client

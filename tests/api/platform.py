@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
+import httpx2
 
 from tests.doubles import FrozenClock
 from tokenwell import Meter, Thresholds
@@ -46,11 +46,11 @@ class Platform:
         return created.secret
 
     @asynccontextmanager
-    async def client(self, secret: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    async def client(self, secret: str | None = None) -> AsyncIterator[httpx2.AsyncClient]:
         """Give a client that sends the platform's key, or another."""
         headers = {"authorization": f"Bearer {self.secrets['platform'] if secret is None else secret}"}
-        transport = httpx.ASGITransport(self.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://tokenwell.test", headers=headers) as client:
+        transport = httpx2.ASGITransport(self.app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://tokenwell.test", headers=headers) as client:
             yield client
 
 

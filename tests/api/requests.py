@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 
 from tests.api.platform import key
@@ -24,7 +24,7 @@ class Operation(msgspec.Struct, frozen=True):
     body: Any
     query: dict[str, str]
 
-    async def ask(self, client: httpx.AsyncClient, organization_id: str, **names: str) -> httpx.Response:
+    async def ask(self, client: httpx2.AsyncClient, organization_id: str, **names: str) -> httpx2.Response:
         """Send the operation's example for an organization; what else its address names is `names`, or nothing there is."""
         path = self.path.replace("{organization_id}", organization_id)
         for name in (part.strip("{}") for part in path.split("/") if part.startswith("{")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import sqlalchemy
 
@@ -17,7 +17,7 @@ from tokenwell.store.reader import reading
 HOOK: dict[str, Any] = {"kind": "webhook", "target": "https://hooks.acme.example/ai?token=abc", "name": "Backend"}
 
 
-async def test_a_webhook_is_added_once_and_its_key_told_once(api: httpx.AsyncClient) -> None:
+async def test_a_webhook_is_added_once_and_its_key_told_once(api: httpx2.AsyncClient) -> None:
     added = await post(api, "/channels", HOOK, key="hook")
     channel = added["channel"]
     assert added["secret"].startswith("whsec_")
@@ -34,7 +34,7 @@ async def test_a_webhook_is_added_once_and_its_key_told_once(api: httpx.AsyncCli
     assert await get(api, f"/channels/{channel['id']}") == channel
 
 
-async def test_a_key_is_replaced_once_under_one_idempotency_key(api: httpx.AsyncClient) -> None:
+async def test_a_key_is_replaced_once_under_one_idempotency_key(api: httpx2.AsyncClient) -> None:
     added = await post(api, "/channels", HOOK)
     path = f"/channels/{added['channel']['id']}/rotate"
     first = await post(api, path, status=200, key="rotate")
@@ -48,7 +48,7 @@ async def test_a_key_is_replaced_once_under_one_idempotency_key(api: httpx.Async
     assert (refused.status_code, refused.json()["details"]["field"]) == (400, "channel_id")
 
 
-async def test_the_address_of_a_chat_is_nowhere_to_be_read(api: httpx.AsyncClient, platform: Platform) -> None:
+async def test_the_address_of_a_chat_is_nowhere_to_be_read(api: httpx2.AsyncClient, platform: Platform) -> None:
     body = {"kind": "slack", "target": "https://hooks.slack.example/services/T0/B0/verysecret"}
     added = await post(api, "/channels", body)
     assert added["channel"]["target"] == "https://hooks.slack.example/…"
@@ -61,7 +61,7 @@ async def test_the_address_of_a_chat_is_nowhere_to_be_read(api: httpx.AsyncClien
             )
 
 
-async def test_a_subscription_is_set_as_a_whole(api: httpx.AsyncClient, platform: Platform) -> None:
+async def test_a_subscription_is_set_as_a_whole(api: httpx2.AsyncClient, platform: Platform) -> None:
     channel = (await post(api, "/channels", HOOK | {"quiet_from": "22:00", "quiet_until": "07:30"}))["channel"]
     assert (channel["quiet_from"], channel["quiet_until"]) == ("22:00", "07:30")
     path = f"{AT}/channels/{channel['id']}/subscription"
@@ -86,14 +86,14 @@ async def test_a_subscription_is_set_as_a_whole(api: httpx.AsyncClient, platform
     ],
 )  # fmt: skip
 async def test_what_cannot_be_used_is_refused_and_adds_nothing(
-    api: httpx.AsyncClient, wrong: dict[str, Any], field: str | None
+    api: httpx2.AsyncClient, wrong: dict[str, Any], field: str | None
 ) -> None:
     refused = await api.post(f"{AT}/channels", json=HOOK | wrong, headers=key())
     assert (refused.status_code, refused.json()["details"].get("field")) == (400, field), refused.text
     assert (await get(api, "/channels"))["items"] == []
 
 
-async def test_a_test_is_queued_once_under_one_key_and_listed(api: httpx.AsyncClient) -> None:
+async def test_a_test_is_queued_once_under_one_key_and_listed(api: httpx2.AsyncClient) -> None:
     channel = (await post(api, "/channels", HOOK))["channel"]
     at = f"/channels/{channel['id']}"
     sent = await post(api, f"{at}/test", status=200, key="test")
@@ -112,7 +112,7 @@ async def test_a_test_is_queued_once_under_one_key_and_listed(api: httpx.AsyncCl
     assert (wrong.status_code, wrong.json()["code"]) == (404, "delivery_not_found")
 
 
-async def test_a_channel_is_disabled_enabled_and_removed(api: httpx.AsyncClient) -> None:
+async def test_a_channel_is_disabled_enabled_and_removed(api: httpx2.AsyncClient) -> None:
     at = f"/channels/{(await post(api, '/channels', HOOK))['channel']['id']}"
     disabled = await post(api, f"{at}/disable", status=200)
     assert disabled["disabled_at"] is not None
@@ -125,7 +125,7 @@ async def test_a_channel_is_disabled_enabled_and_removed(api: httpx.AsyncClient)
     assert (await get(api, "/channels"))["items"] == []
 
 
-async def test_a_viewer_reads_and_a_stranger_sees_nothing(api: httpx.AsyncClient, platform: Platform) -> None:
+async def test_a_viewer_reads_and_a_stranger_sees_nothing(api: httpx2.AsyncClient, platform: Platform) -> None:
     channel = (await post(api, "/channels", HOOK))["channel"]
     theirs = platform.suite.subscriptions.add_channel(OTHER, kind=ChannelKind.EMAIL, target="ops@globex.example").channel
     secrets = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-import httpx
+import httpx2
 import pytest
 
 from tests.api.platform import OWN, Platform, key
@@ -17,7 +17,7 @@ PACKS = f"/v1/organizations/{OWN}/packs"
 BALANCE = f"/v1/organizations/{OWN}/balance"
 
 
-def problem(answer: httpx.Response) -> tuple[int, str]:
+def problem(answer: httpx2.Response) -> tuple[int, str]:
     """Return status and code of a problem."""
     assert answer.headers["content-type"] == "application/problem+json"
     told = answer.json()
@@ -30,7 +30,7 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
 async def test_nobody_is_let_in_without_a_key(lone: Platform) -> None:
     for header in ("", "Basic eDp5", "Bearer", "Bearer tw_plat_unknown", "Bearer tw_live_unknown", "Bearer nonsense\xe9"):
         async with lone.client() as client:
-            client.headers = httpx.Headers([(b"authorization", header.encode("latin-1"))])
+            client.headers = httpx2.Headers([(b"authorization", header.encode("latin-1"))])
             answer = await client.get(BALANCE)
             assert problem(answer) == (401, "credentials_invalid")
             assert answer.headers["www-authenticate"].startswith("Bearer")
@@ -45,7 +45,7 @@ async def test_the_document_is_open_and_the_one_the_code_gives(lone: Platform) -
     assert answer.json()["openapi"] == "3.1.0"
 
 
-async def test_an_address_or_a_method_that_is_not_there_is_a_problem(http: httpx.AsyncClient) -> None:
+async def test_an_address_or_a_method_that_is_not_there_is_a_problem(http: httpx2.AsyncClient) -> None:
     assert problem(await http.get("/v1/nothing/here")) == (404, "not_found")
     assert problem(await http.get(f"{PACKS}/")) == (404, "not_found")
     assert problem(await http.patch(PACKS)) == (405, "method_not_allowed")
@@ -61,7 +61,7 @@ async def test_an_address_or_a_method_that_is_not_there_is_a_problem(http: httpx
         ({"amount": 5, "note": "x" * 501}, "note"), ({"amount": 5, "priority": 5_000}, "priority"), ([], None),
     ],
 )  # fmt: skip
-async def test_bad_input_names_its_field_and_changes_nothing(http: httpx.AsyncClient, body: object, field: str | None) -> None:
+async def test_bad_input_names_its_field_and_changes_nothing(http: httpx2.AsyncClient, body: object, field: str | None) -> None:
     before = (await http.get(BALANCE)).json()
     answer = await http.post(PACKS, json=body, headers=key())
     assert problem(answer)[0] == 400
@@ -69,7 +69,7 @@ async def test_bad_input_names_its_field_and_changes_nothing(http: httpx.AsyncCl
     assert (await http.get(BALANCE)).json() == before
 
 
-async def test_what_is_not_json_is_refused(http: httpx.AsyncClient) -> None:
+async def test_what_is_not_json_is_refused(http: httpx2.AsyncClient) -> None:
     headers = key() | {"content-type": "application/json"}
     assert problem(await http.post(PACKS, content=b"{", headers=headers)) == (400, "request_invalid")
     assert problem(await http.post(PACKS, content=b"\xff\xfe", headers=headers)) == (400, "request_invalid")
@@ -78,7 +78,7 @@ async def test_what_is_not_json_is_refused(http: httpx.AsyncClient) -> None:
     assert problem(await http.post(PACKS, content=b" " * 11_000_000, headers=headers)) == (413, "body_too_large")
 
 
-async def test_a_parameter_that_is_misspelt_is_refused(http: httpx.AsyncClient) -> None:
+async def test_a_parameter_that_is_misspelt_is_refused(http: httpx2.AsyncClient) -> None:
     for path, field in (
         (f"{PACKS}?stauts=active", "stauts"),
         (f"{PACKS}?status=asleep", "status"),
@@ -96,7 +96,7 @@ async def test_a_parameter_that_is_misspelt_is_refused(http: httpx.AsyncClient) 
     assert answer.json()["details"]["field"] == "dry"
 
 
-async def test_every_write_needs_a_key(http: httpx.AsyncClient) -> None:
+async def test_every_write_needs_a_key(http: httpx2.AsyncClient) -> None:
     for path, body in (("packs", {"amount": 5}), ("debits", {"amount": 5}), ("holds", {"amount": 5})):
         answer = await http.post(f"/v1/organizations/{OWN}/{path}", json=body)
         assert problem(answer) == (400, "request_invalid")
@@ -105,7 +105,7 @@ async def test_every_write_needs_a_key(http: httpx.AsyncClient) -> None:
     assert answer.json()["details"]["field"] == "Idempotency-Key"
 
 
-async def test_a_write_is_replayed_and_says_so(api: httpx.AsyncClient) -> None:
+async def test_a_write_is_replayed_and_says_so(api: httpx2.AsyncClient) -> None:
     for path, body in (("packs", {"amount": 5}), ("debits", {"amount": 7}), ("holds", {"amount": 9})):
         headers = key()
         first, second = [await api.post(f"/v1/organizations/{OWN}/{path}", json=body, headers=headers) for _ in range(2)]
@@ -116,7 +116,7 @@ async def test_a_write_is_replayed_and_says_so(api: httpx.AsyncClient) -> None:
         assert problem(other) == (409, "idempotency_conflict")
 
 
-async def test_a_polled_read_is_not_sent_twice(api: httpx.AsyncClient) -> None:
+async def test_a_polled_read_is_not_sent_twice(api: httpx2.AsyncClient) -> None:
     for path in (BALANCE, PACKS, f"/v1/organizations/{OWN}/ledger"):
         first = await api.get(path)
         tag = first.headers["etag"]
@@ -127,7 +127,7 @@ async def test_a_polled_read_is_not_sent_twice(api: httpx.AsyncClient) -> None:
         assert (await api.get(path, headers={"if-none-match": tag})).status_code == 200
 
 
-async def test_tokens_beyond_what_json_keeps_exactly_are_text(api: httpx.AsyncClient) -> None:
+async def test_tokens_beyond_what_json_keeps_exactly_are_text(api: httpx2.AsyncClient) -> None:
     large = 9_007_199_254_740_993
     await api.post("/v1/organizations", json={"id": "large"}, headers=key())
     for amount, tokens in ((str(large - 10), str(large - 10)), ("1000000", 1_000_000)):
@@ -157,7 +157,7 @@ async def test_each_key_has_its_requests_a_minute(sqlite_url: str, clock: Frozen
         platform.close()
 
 
-async def test_a_balance_that_refuses_tells_how_and_when_to_go_on(http: httpx.AsyncClient) -> None:
+async def test_a_balance_that_refuses_tells_how_and_when_to_go_on(http: httpx2.AsyncClient) -> None:
     await http.post("/v1/organizations", json={"id": "poor"}, headers=key())
     stopped = await http.post("/v1/organizations/poor/holds", json={"amount": 5}, headers=key())
     assert problem(stopped) == (402, "ai_stopped")

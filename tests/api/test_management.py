@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
+import httpx2
 
 from tests.api.platform import OWN, Platform, key
 from tokenwell.service.access import Scope
@@ -12,14 +12,14 @@ from tokenwell.service.access import Scope
 AT = f"/v1/organizations/{OWN}"
 
 
-async def write(api: httpx.AsyncClient, path: str, body: Any = None, method: str = "POST") -> dict[str, Any]:
+async def write(api: httpx2.AsyncClient, path: str, body: Any = None, method: str = "POST") -> dict[str, Any]:
     """Write something and return the answer."""
     answer = await api.request(method, path, json=body, headers=key())
     assert answer.is_success, answer.text
     return dict(answer.json())
 
 
-async def test_a_services_life(api: httpx.AsyncClient, platform: Platform) -> None:
+async def test_a_services_life(api: httpx2.AsyncClient, platform: Platform) -> None:
     service = await write(api, f"{AT}/services", {"name": "Support", "id": "support", "lane": "background", "reserve": "1k"})
     assert (service["id"], service["status"], service["reserve_tokens"]) == ("support", "active", 1_000)
     changed = await write(api, f"{AT}/services/support", {"reserve": None, "name": "Help"}, "PATCH")
@@ -33,7 +33,7 @@ async def test_a_services_life(api: httpx.AsyncClient, platform: Platform) -> No
     assert (refused.status_code, refused.json()["code"]) == (402, "ai_stopped")
 
 
-async def test_a_keys_secret_is_told_once_and_its_limits_hold(api: httpx.AsyncClient, platform: Platform) -> None:
+async def test_a_keys_secret_is_told_once_and_its_limits_hold(api: httpx2.AsyncClient, platform: Platform) -> None:
     await write(api, f"{AT}/services", {"name": "Support", "id": "support"})
     body = {"name": "Bot", "service_id": "support", "tokens_per_day": 100, "models": ["small*"]}
     headers = key()
@@ -62,7 +62,7 @@ async def test_a_keys_secret_is_told_once_and_its_limits_hold(api: httpx.AsyncCl
     assert (await api.get(f"{AT}/keys/{told['id']}")).json()["prefix"] == told["prefix"]
 
 
-async def test_a_platform_key_issues_no_more_than_it_may(api: httpx.AsyncClient, platform: Platform) -> None:
+async def test_a_platform_key_issues_no_more_than_it_may(api: httpx2.AsyncClient, platform: Platform) -> None:
     body = {"name": "Billing", "scopes": ["packs:read"], "organization_id": OWN}
     created = await write(api, "/v1/platform-keys", body)
     async with platform.client(created["secret"]) as billing:

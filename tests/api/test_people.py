@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 
-import httpx
+import httpx2
 
 from tests.api.platform import OTHER, OWN, Platform, key
 
 AT = f"/v1/organizations/{OWN}"
 
 
-async def test_members_have_a_role_and_the_last_administrator_stays(api: httpx.AsyncClient, platform: Platform) -> None:
+async def test_members_have_a_role_and_the_last_administrator_stays(api: httpx2.AsyncClient, platform: Platform) -> None:
     people = platform.suite.people
     boss, guest = [
         people.create_person(email=f"{name}@acme.example", password="long enough 123", name=name) for name in ("Bo", "Gu")
@@ -29,7 +29,7 @@ async def test_members_have_a_role_and_the_last_administrator_stays(api: httpx.A
     assert (await api.delete(f"{AT}/members/{guest.id}", headers=key())).json()["code"] == "last_administrator"
 
 
-async def test_acts_and_events_tell_what_was_done(api: httpx.AsyncClient) -> None:
+async def test_acts_and_events_tell_what_was_done(api: httpx2.AsyncClient) -> None:
     await api.post(f"{AT}/packs", json={"amount": 5, "note": "Extra"}, headers=key())
     await api.put(f"{AT}/packs/PK-2/note", json={"note": "Paid"}, headers=key())
     await api.post(f"{AT}/packs/PK-1/revoke", json={}, headers=key())

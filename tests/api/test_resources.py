@@ -8,7 +8,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
-import httpx
+import httpx2
 
 from tests.api.platform import OTHER, OWN, Platform, key
 from tests.doubles import START
@@ -17,21 +17,21 @@ from tokenwell.service.access import Scope
 AT = f"/v1/organizations/{OWN}"
 
 
-async def post(api: httpx.AsyncClient, path: str, body: Any = None, status: int = 201, **headers: str) -> dict[str, Any]:
+async def post(api: httpx2.AsyncClient, path: str, body: Any = None, status: int = 201, **headers: str) -> dict[str, Any]:
     """Write something and return the answer."""
     answer = await api.post(AT + path, json=body, headers=key(headers.get("key")))
     assert answer.status_code == status, answer.text
     return dict(answer.json())
 
 
-async def get(api: httpx.AsyncClient, path: str, **query: Any) -> dict[str, Any]:
+async def get(api: httpx2.AsyncClient, path: str, **query: Any) -> dict[str, Any]:
     """Read something."""
     answer = await api.get(AT + path, params=query)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
 
-async def test_an_organization_is_created_once_and_listed(api: httpx.AsyncClient, platform: Platform) -> None:
+async def test_an_organization_is_created_once_and_listed(api: httpx2.AsyncClient, platform: Platform) -> None:
     first, again = [await api.post("/v1/organizations", json={"id": "initech", "name": "Initech"}, headers=key()) for _ in range(2)]
     assert (first.status_code, again.status_code, first.json()) == (201, 201, again.json())
     taken = await api.post("/v1/organizations", json={"id": "initech", "name": "Other"}, headers=key())
@@ -48,7 +48,7 @@ async def test_an_organization_is_created_once_and_listed(api: httpx.AsyncClient
         assert (await one.get("/v1/organizations", params={"cursor": OTHER})).status_code == 400
 
 
-async def test_thresholds_are_set_and_cleared(api: httpx.AsyncClient) -> None:
+async def test_thresholds_are_set_and_cleared(api: httpx2.AsyncClient) -> None:
     body = {"warning": "2M", "reserve": "1.5M"}
     told = (await api.put(f"{AT}/thresholds", json=body, headers=key())).json()
     assert (told["warning_tokens"], told["reserve_tokens"], told["state"]) == (2_000_000, 1_500_000, "ai_stopped")
@@ -58,7 +58,7 @@ async def test_thresholds_are_set_and_cleared(api: httpx.AsyncClient) -> None:
     assert (told["warning_tokens"], told["state"]) == (1_000, "normal")
 
 
-async def test_a_packs_life(api: httpx.AsyncClient, platform: Platform) -> None:
+async def test_a_packs_life(api: httpx2.AsyncClient, platform: Platform) -> None:
     expires_at = (START + timedelta(days=10)).isoformat().replace("+00:00", "Z")
     granted = await post(api, "/packs", {"amount": "2k", "expires_at": expires_at, "priority": -1, "note": "Spring"})
     pack = granted["pack"]
@@ -78,7 +78,7 @@ async def test_a_packs_life(api: httpx.AsyncClient, platform: Platform) -> None:
     assert verified.problems == ()
 
 
-async def test_a_hold_is_settled_or_released_once(api: httpx.AsyncClient) -> None:
+async def test_a_hold_is_settled_or_released_once(api: httpx2.AsyncClient) -> None:
     hold = await post(api, "/holds", {"amount": 500})
     assert ((await get(api, "/balance"))["available_tokens"], hold["held_tokens"]) == (999_500, 500)
     grown = await post(api, f"/holds/{hold['id']}/extend", {"more_tokens": 250, "ttl_seconds": 900}, status=200)
@@ -98,7 +98,7 @@ async def test_a_hold_is_settled_or_released_once(api: httpx.AsyncClient) -> Non
     assert (await api.post(f"{AT}/holds/nothing/release", headers=key())).json()["code"] == "hold_not_found"
 
 
-async def test_a_batch_answers_each_debit(api: httpx.AsyncClient) -> None:
+async def test_a_batch_answers_each_debit(api: httpx2.AsyncClient) -> None:
     debits: list[dict[str, Any]] = [{"amount": 10, "key": "a"}, {"prompt_tokens": 5, "completion_tokens": 5}, {"amount": 9_000_000}]
     debits += [{"amount": 0}, {"amount": 11, "key": "a"}]
     first = await api.post(f"{AT}/debits/batch", json={"debits": debits}, headers=key("batch"))
@@ -128,7 +128,7 @@ async def test_what_a_gateway_key_charges_is_marked_as_its_own(platform: Platfor
         assert refused.json()["code"] == "scope_missing"
 
 
-async def test_a_refund_gives_back(api: httpx.AsyncClient) -> None:
+async def test_a_refund_gives_back(api: httpx2.AsyncClient) -> None:
     receipt = await post(api, "/debits", {"amount": 100, "model": "m"}, key="asked")
     back = await post(api, "/refunds", {"request_id": "asked", "amount": 40})
     assert (receipt["balance_tokens"], back["balance_tokens"], back["amount_tokens"]) == (999_900, 999_940, 40)
@@ -137,7 +137,7 @@ async def test_a_refund_gives_back(api: httpx.AsyncClient) -> None:
     assert (await api.post(f"{AT}/refunds", json={"request_id": "?"}, headers=key())).json()["code"] == "request_not_found"
 
 
-async def test_the_ledger_by_filter_as_pages_and_streams(api: httpx.AsyncClient, platform: Platform) -> None:
+async def test_the_ledger_by_filter_as_pages_and_streams(api: httpx2.AsyncClient, platform: Platform) -> None:
     for number in range(30):
         debit = {"amount": number + 1, "model": f"m{number % 2}", "session": "=1+1" if number % 3 else "chat", "reason": "answer"}
         await platform.meter.aio.debit(OWN, debit["amount"], **{k: v for k, v in debit.items() if k != "amount"}, key=f"r{number}")
@@ -168,7 +168,7 @@ async def test_the_ledger_by_filter_as_pages_and_streams(api: httpx.AsyncClient,
     assert usage["starts"] == ["2027-01-30T23:00:00Z", "2027-01-31T23:00:00Z"]
 
 
-async def test_the_journal_and_its_proof(api: httpx.AsyncClient) -> None:
+async def test_the_journal_and_its_proof(api: httpx2.AsyncClient) -> None:
     await post(api, "/debits", {"amount": 100})
     page = await get(api, "/journal", limit=1)
     rest = await get(api, "/journal", after_seq=page["next_cursor"])
@@ -178,7 +178,7 @@ async def test_the_journal_and_its_proof(api: httpx.AsyncClient) -> None:
     assert (verified["lines"], verified["problems"]) == (2, [])
 
 
-async def test_rates_price_what_is_charged(api: httpx.AsyncClient) -> None:
+async def test_rates_price_what_is_charged(api: httpx2.AsyncClient) -> None:
     rate = {"model": "big", "effective_at": "2027-01-01T00:00:00Z", "output_millionths": 4_000_000}
     told = await api.put("/v1/rates", json=rate, headers=key())
     assert told.json()["input_millionths"] == 1_000_000
@@ -189,7 +189,7 @@ async def test_rates_price_what_is_charged(api: httpx.AsyncClient) -> None:
     assert (act["actor_name"], act["subject"], act["before"]) == ("Backend", "big", None)
 
 
-async def test_the_past_can_be_read(api: httpx.AsyncClient, platform: Platform) -> None:
+async def test_the_past_can_be_read(api: httpx2.AsyncClient, platform: Platform) -> None:
     platform.clock.advance(timedelta(hours=1))
     await post(api, "/debits", {"amount": 100})
     before = await get(api, "/balance", as_of=(START + timedelta(minutes=1)).isoformat())

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import httpx
+import httpx2
 
 from tests.api.platform import OTHER, OWN, Platform, key
 from tests.api.test_resources import AT, get, post
 from tokenwell.service.access import MEMBER_SCOPES, Role, Scope
 
 
-async def test_a_forecast_is_told_once_there_is_a_day_of_use(api: httpx.AsyncClient, platform: Platform) -> None:
+async def test_a_forecast_is_told_once_there_is_a_day_of_use(api: httpx2.AsyncClient, platform: Platform) -> None:
     told = await get(api, "/forecast")
     assert (told["is_known"], told["expected"], told["points"]) == (False, None, [])
     for _ in range(26):
@@ -25,7 +25,7 @@ async def test_a_forecast_is_told_once_there_is_a_day_of_use(api: httpx.AsyncCli
     assert told["points"][0]["balance_tokens"] == 974_000
 
 
-async def test_a_request_is_asked_listed_and_approved(api: httpx.AsyncClient, platform: Platform) -> None:
+async def test_a_request_is_asked_listed_and_approved(api: httpx2.AsyncClient, platform: Platform) -> None:
     asked = await post(api, "/topups", {"amount": "5M", "note": "Black Friday"}, key="ask")
     assert (asked["status"], asked["amount_tokens"], asked["asked_by"]) == ("open", 5_000_000, "Backend")
     assert await post(api, "/topups", {"amount": "5M", "note": "Black Friday"}, key="ask") == asked
@@ -43,7 +43,7 @@ async def test_a_request_is_asked_listed_and_approved(api: httpx.AsyncClient, pl
     assert await post(api, "/topups", {"amount": "5M", "note": "Black Friday"}, key="ask") == approved["topup"]
 
 
-async def test_a_request_is_declined_or_cancelled(api: httpx.AsyncClient) -> None:
+async def test_a_request_is_declined_or_cancelled(api: httpx2.AsyncClient) -> None:
     asked = await post(api, "/topups", {"amount": 5})
     declined = await post(api, f"/topups/{asked['id']}/decline", {"reason": "Next month"}, status=200)
     assert (declined["status"], declined["reason"], declined["decided_by"]) == ("declined", "Next month", "Backend")
@@ -53,7 +53,7 @@ async def test_a_request_is_declined_or_cancelled(api: httpx.AsyncClient) -> Non
     assert (without.status_code, without.json()["details"]["field"]) == (400, "amount")
 
 
-async def test_an_administrator_of_an_organization_asks_and_never_decides(api: httpx.AsyncClient, platform: Platform) -> None:
+async def test_an_administrator_of_an_organization_asks_and_never_decides(api: httpx2.AsyncClient, platform: Platform) -> None:
     asked = await post(api, "/topups", {"amount": 5})
     administrator = platform.issue(MEMBER_SCOPES[Role.ORGANIZATION_ADMIN], OWN)
     viewer = platform.issue(MEMBER_SCOPES[Role.VIEWER], OWN)
@@ -81,7 +81,7 @@ async def test_an_administrator_of_an_organization_asks_and_never_decides(api: h
     assert Scope.TOPUPS_DECIDE not in MEMBER_SCOPES[Role.ORGANIZATION_ADMIN]
 
 
-async def test_emergency_tokens_are_taken_once_while_the_balance_is_low(api: httpx.AsyncClient, platform: Platform) -> None:
+async def test_emergency_tokens_are_taken_once_while_the_balance_is_low(api: httpx2.AsyncClient, platform: Platform) -> None:
     administrator = platform.issue(MEMBER_SCOPES[Role.ORGANIZATION_ADMIN], OWN)
     body = {"amount": 500, "note": "Until Monday"}
     async with platform.client(administrator) as client:
@@ -100,7 +100,7 @@ async def test_emergency_tokens_are_taken_once_while_the_balance_is_low(api: htt
     assert (await get(api, "/balance"))["overage_tokens"] == 500
 
 
-async def test_a_schedule_is_made_once_and_paused_resumed_and_ended(api: httpx.AsyncClient) -> None:
+async def test_a_schedule_is_made_once_and_paused_resumed_and_ended(api: httpx2.AsyncClient) -> None:
     plan: dict[str, Any] = {
         "amount": "5M", "unit": "month", "first_day": "2027-02-28", "at": "09:00", "zone": "Europe/Berlin", "valid_days": 31,
     }  # fmt: skip

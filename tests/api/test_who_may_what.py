@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
-import httpx
+import httpx2
 import pytest
 from starlette.routing import Route
 
@@ -127,7 +127,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 @pytest.fixture
-async def clients(platform: Platform) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
+async def clients(platform: Platform) -> AsyncIterator[dict[str, httpx2.AsyncClient]]:
     """A client for every kind of caller that is the same for each operation."""
     async with AsyncExitStack() as stack:
         callers = {"platform": "platform", "own": OWN, "other": OTHER}
@@ -139,7 +139,7 @@ async def clients(platform: Platform) -> AsyncIterator[dict[str, httpx.AsyncClie
         yield clients
 
 
-def refusal(answer: httpx.Response) -> str:
+def refusal(answer: httpx2.Response) -> str:
     """Return how somebody was refused, or `let in`: what then became of the request is for other tests."""
     code = answer.json().get("code") if answer.headers["content-type"] == "application/problem+json" else None
     return code if code in ("credentials_invalid", "scope_missing", "organization_not_found") else "let in"
@@ -161,7 +161,7 @@ def test_every_operation_has_a_row_and_every_route_is_an_operation() -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
-async def test_who_may(platform: Platform, clients: dict[str, httpx.AsyncClient], operation: Operation) -> None:
+async def test_who_may(platform: Platform, clients: dict[str, httpx2.AsyncClient], operation: Operation) -> None:
     scope, is_for_gateway_keys = ROWS[operation.id]
     assert operation.scope == scope.value
     assert (answer := await operation.ask(clients["nobody"], OWN)).status_code == 401, answer.text

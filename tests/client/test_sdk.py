@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-import httpx
+import httpx2
 import pytest
 
 from tests.api.platform import OWN, Platform
@@ -15,38 +15,38 @@ from tokenwell.client import AsyncTokenwell, BatchDebit, Tokenwell, UsagePools
 from tokenwell.client.exchange import LONGEST_PAUSE_SECONDS
 
 
-class Flaky(httpx.HTTPTransport):
+class Flaky(httpx2.HTTPTransport):
     """Does something else than passing the first requests on, in turn."""
 
-    def __init__(self, *mishaps: Callable[[httpx.Request, Flaky], httpx.Response]) -> None:
+    def __init__(self, *mishaps: Callable[[httpx2.Request, Flaky], httpx2.Response]) -> None:
         super().__init__()
         self._mishaps = list(mishaps)
         self.keys: list[str | None] = []
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Answer one request."""
         self.keys.append(request.headers.get("idempotency-key"))
         return self._mishaps.pop(0)(request, self) if self._mishaps else self.answer(request)
 
-    def answer(self, request: httpx.Request) -> httpx.Response:
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
         """Pass a request on."""
         return super().handle_request(request)
 
 
-def lost_before(request: httpx.Request, _transport: Flaky) -> httpx.Response:
+def lost_before(request: httpx2.Request, _transport: Flaky) -> httpx2.Response:
     """The server never sees it."""
-    raise httpx.ConnectError("refused", request=request)
+    raise httpx2.ConnectError("refused", request=request)
 
 
-def lost_after(request: httpx.Request, transport: Flaky) -> httpx.Response:
+def lost_after(request: httpx2.Request, transport: Flaky) -> httpx2.Response:
     """The server does it, and its answer is lost."""
     transport.answer(request).read()
-    raise httpx.ReadError("reset", request=request)
+    raise httpx2.ReadError("reset", request=request)
 
 
-def told(status: int, content: bytes = b"busy", **headers: str) -> Callable[[httpx.Request, Flaky], httpx.Response]:
+def told(status: int, content: bytes = b"busy", **headers: str) -> Callable[[httpx2.Request, Flaky], httpx2.Response]:
     """Something between answers instead."""
-    return lambda request, transport: httpx.Response(status, content=content, headers=headers)
+    return lambda request, transport: httpx2.Response(status, content=content, headers=headers)
 
 
 def test_a_pack_is_granted_and_spent(tokenwell: Tokenwell) -> None:
@@ -129,7 +129,7 @@ def test_errors_are_the_typed_ones_with_their_details(tokenwell: Tokenwell, addr
 
 @pytest.mark.parametrize("mishap", [lost_before, lost_after, told(503, **{"retry-after": "2"}), told(502)])
 def test_a_write_is_repeated_with_its_key_and_done_once(
-    platform: Platform, address: str, mishap: Callable[[httpx.Request, Flaky], httpx.Response]
+    platform: Platform, address: str, mishap: Callable[[httpx2.Request, Flaky], httpx2.Response]
 ) -> None:
     transport, pauses = Flaky(mishap, mishap), list[float]()
     with Tokenwell(address, platform.secrets["platform"], transport=transport, sleep=pauses.append) as tokenwell:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
+import httpx2
 import pytest
 
 from tests.doubles import FrozenClock
@@ -54,9 +54,9 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     for _ in range(600):
         assert process.poll() is None
         try:
-            if httpx.get(address).status_code == 200:
+            if httpx2.get(address).status_code == 200:
                 return
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             time.sleep(0.1)
     raise AssertionError("the provider does not answer")
 
@@ -88,7 +88,7 @@ def sign_on_with(suite: Suite, issuer: str, client_id: str = "tokenwell") -> Sin
 
 def at_provider(address: str, subject: str) -> dict[str, str]:
     """Sign in at the provider as a browser would; returns what comes back in the address."""
-    answer = httpx.post(address, data={"sub": subject})
+    answer = httpx2.post(address, data={"sub": subject})
     assert answer.status_code == 302, answer.text
     location = answer.headers["location"]
     assert location.startswith(RETURN)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-import httpx
+import httpx2
 
 from tests.console.browsing import Page
 from tests.wiring.processes import Running, running
@@ -31,7 +31,7 @@ class Visitor:
     """A browser on a running server, which keeps every secret it meets."""
 
     def __init__(self, server: Running) -> None:
-        self.client = httpx.Client(base_url=server.address, headers={"origin": server.address})
+        self.client = httpx2.Client(base_url=server.address, headers={"origin": server.address})
         self.met: set[str] = set()
 
     def submit(self, page: str, action: str, **typed: str) -> Any:
@@ -101,8 +101,8 @@ def use_everything(server: Running, token: str) -> set[str]:
     for secret in (gateway_secret, platform_secret, "tw_live_" + "w" * 40):
         headers = {"authorization": f"Bearer {secret}"}
         body = {"model": "m", "messages": [{"role": "user", "content": "my-private-words"}]}
-        httpx.post(f"{server.address}/v1/chat/completions", json=body, headers=headers, timeout=60)
-        httpx.get(f"{server.address}/v1/organizations/acme/packs", headers=headers)
+        httpx2.post(f"{server.address}/v1/chat/completions", json=body, headers=headers, timeout=60)
+        httpx2.get(f"{server.address}/v1/organizations/acme/packs", headers=headers)
     for visitor in (ada, guest):
         visitor.client.close()
     met |= {"w" * 40, "my-private-words", PASSWORD + " wrong", PASSWORD + " two"}

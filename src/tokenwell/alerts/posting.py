@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-import httpx
+import httpx2
 import msgspec
 
 from tokenwell.alerts.addresses import Guard, Target
@@ -54,7 +54,7 @@ class Poster:
             return Outcome(is_delivered=False, request=request, answer=error.message)
         except TimeoutError:
             return Outcome(is_delivered=False, request=request, answer=f"no answer within {TIMEOUT_SECONDS:.0f} seconds")
-        except (httpx.HTTPError, OSError, ValueError) as error:
+        except (httpx2.HTTPError, OSError, ValueError) as error:
             return Outcome(is_delivered=False, request=request, answer=_reason(error))
         if 300 <= status < 400:
             answer = f"redirects are not followed\n{answer}"
@@ -65,11 +65,11 @@ class Poster:
 
     async def _send(self, url: str, target: Target, body: bytes, headers: Mapping[str, str]) -> tuple[int, str, timedelta | None]:
         """Try the addresses of the target one after the other until one is connected to."""
-        error: httpx.HTTPError | None = None
+        error: httpx2.HTTPError | None = None
         for address in target.addresses:
             try:
                 return await self._send_to(url, address, target, body, headers)
-            except (httpx.ConnectError, httpx.ConnectTimeout) as failure:
+            except (httpx2.ConnectError, httpx2.ConnectTimeout) as failure:
                 error = failure
         assert error is not None
         raise error
@@ -79,13 +79,13 @@ class Poster:
     ) -> tuple[int, str, timedelta | None]:
         # The address stands in the URL, the name in the Host header and in the TLS handshake. No connection is kept: another name
         # may have the same address.
-        parsed = httpx.URL(url)
+        parsed = httpx2.URL(url)
         sent = {**headers, "Host": parsed.netloc.decode("ascii"), "User-Agent": self._user_agent, "Accept-Encoding": "identity"}
-        transport = httpx.AsyncHTTPTransport(
-            verify=self._tls, trust_env=False, limits=httpx.Limits(max_connections=1, max_keepalive_connections=0)
+        transport = httpx2.AsyncHTTPTransport(
+            verify=self._tls, trust_env=False, limits=httpx2.Limits(max_connections=1, max_keepalive_connections=0)
         )
-        timeout = httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS)
-        async with httpx.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False) as client:
+        timeout = httpx2.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS)
+        async with httpx2.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False) as client:
             request = client.build_request(
                 "POST",
                 parsed.copy_with(host=address),
@@ -100,7 +100,7 @@ class Poster:
                 await answer.aclose()
 
 
-async def _read(answer: httpx.Response) -> str:
+async def _read(answer: httpx2.Response) -> str:
     """Return the beginning of an answer."""
     read = b""
     async for chunk in answer.aiter_raw():
@@ -110,7 +110,7 @@ async def _read(answer: httpx.Response) -> str:
     return read[:ANSWER_BYTES].decode(errors="replace").replace("\x00", "")
 
 
-def _asked_wait(answer: httpx.Response) -> timedelta | None:
+def _asked_wait(answer: httpx2.Response) -> timedelta | None:
     """Return how long the receiver asks to be left alone (RFC 9110 10.2.3), by its own clock where it names an instant."""
     text = answer.headers.get("retry-after", "").strip()
     if text.isdecimal() and len(text) < 8:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Generator
 from typing import Any, TypeVar
 
-import httpx
+import httpx2
 import msgspec
 
 from tokenwell.client.requests import Request
@@ -40,7 +40,7 @@ class Attempt(msgspec.Struct, frozen=True):
     headers: dict[str, str]
 
 
-Outcome = httpx.Response | httpx.TransportError | None
+Outcome = httpx2.Response | httpx2.TransportError | None
 Steps = Generator[Attempt | Pause, Outcome, T]
 
 
@@ -50,7 +50,7 @@ def attempts(request: Request[T], *, retries: int) -> Steps[T]:
     attempt = attempt_of(request)
     for number in range(retries + 1):
         outcome = yield attempt
-        if isinstance(outcome, httpx.Response) and outcome.is_success:
+        if isinstance(outcome, httpx2.Response) and outcome.is_success:
             return answer_of(outcome.content, request.answer)
         error = error_of(outcome)
         if number == retries or not _is_worth_repeating(error):
@@ -79,7 +79,7 @@ def answer_of(content: bytes, kind: type[T]) -> T:
 
 def error_of(outcome: Outcome) -> TokenwellError:
     """Return the error that an outcome stands for: the server's own, by its code."""
-    if not isinstance(outcome, httpx.Response):
+    if not isinstance(outcome, httpx2.Response):
         return ServerUnreachable(reason=f"{type(outcome).__name__}: {outcome}")
     try:
         problem = msgspec.json.decode(outcome.content, type=Problem)
@@ -111,7 +111,7 @@ def _is_worth_repeating(error: TokenwellError) -> bool:
 
 
 def _pause(outcome: Outcome, number: int) -> float:
-    told = outcome.headers.get("retry-after", "") if isinstance(outcome, httpx.Response) else ""
+    told = outcome.headers.get("retry-after", "") if isinstance(outcome, httpx2.Response) else ""
     if told.isascii() and told.isdigit():
         return min(int(told), LONGEST_PAUSE_SECONDS) * (1 + random.random() / 10)
     return float(min(0.1 * 2**number, LONGEST_PAUSE_SECONDS) * (0.5 + random.random()))

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-import httpx
+import httpx2
 import msgspec
 
 from tokenwell.client.calls import Calls
@@ -100,11 +100,11 @@ class Sender:
         *,
         retries: int = RETRIES,
         timeout_seconds: float = TIMEOUT_SECONDS,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx2.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         headers = {"authorization": f"Bearer {key}", "user-agent": "tokenwell-python"}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_seconds, transport=transport)
+        self._http = httpx2.Client(base_url=url, headers=headers, timeout=timeout_seconds, transport=transport)
         self._retries = retries
         self._sleep = sleep
 
@@ -139,7 +139,7 @@ class Sender:
             return self._http.request(
                 attempt.method, attempt.path, params=attempt.query, content=attempt.content, headers=attempt.headers
             )
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             return error
 
     def stream_ledger(self, organization_id: str, **filters: Any) -> Iterator[LedgerLine]:
@@ -159,13 +159,13 @@ class Sender:
 class _Streaming:
     """An answer that is read piece by piece; an error of the server is raised before the first."""
 
-    def __init__(self, http: httpx.Client, attempt: Attempt) -> None:
+    def __init__(self, http: httpx2.Client, attempt: Attempt) -> None:
         self._opened = http.stream(attempt.method, attempt.path, params=attempt.query, headers=attempt.headers)
 
-    def __enter__(self) -> httpx.Response:
+    def __enter__(self) -> httpx2.Response:
         try:
             response = self._opened.__enter__()
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise error_of(error) from None
         if not response.is_success:
             response.read()
@@ -180,7 +180,7 @@ class _Streaming:
 def _guarded(pieces: Iterator[T]) -> Iterator[T]:
     try:
         yield from pieces
-    except httpx.TransportError as error:
+    except httpx2.TransportError as error:
         raise ServerUnreachable("the stream broke off", reason=str(error)) from None
 
 
@@ -194,11 +194,11 @@ class AsyncSender:
         *,
         retries: int = RETRIES,
         timeout_seconds: float = TIMEOUT_SECONDS,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         headers = {"authorization": f"Bearer {key}", "user-agent": "tokenwell-python"}
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout_seconds, transport=transport)
+        self._http = httpx2.AsyncClient(base_url=url, headers=headers, timeout=timeout_seconds, transport=transport)
         self._retries = retries
         self._sleep = sleep
 
@@ -233,7 +233,7 @@ class AsyncSender:
             return await self._http.request(
                 attempt.method, attempt.path, params=attempt.query, content=attempt.content, headers=attempt.headers
             )
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             return error
 
     async def stream_ledger(self, organization_id: str, **filters: Any) -> AsyncIterator[LedgerLine]:
@@ -248,7 +248,7 @@ class AsyncSender:
         async for piece in self._pieces(attempt, lambda response: response.aiter_bytes()):
             yield piece
 
-    async def _pieces(self, attempt: Attempt, read: Callable[[httpx.Response], AsyncIterator[T]]) -> AsyncIterator[T]:
+    async def _pieces(self, attempt: Attempt, read: Callable[[httpx2.Response], AsyncIterator[T]]) -> AsyncIterator[T]:
         opened = self._http.stream(attempt.method, attempt.path, params=attempt.query, headers=attempt.headers)
         try:
             async with opened as response:
@@ -257,5 +257,5 @@ class AsyncSender:
                     raise error_of(response)
                 async for piece in read(response):
                     yield piece
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise ServerUnreachable("the stream broke off", reason=str(error)) from None

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import msgspec
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.httpx_client import OAuth2Client
@@ -98,7 +98,7 @@ class Provider:
                 if found.userinfo_endpoint and "email" not in claims:
                     told = client.get(found.userinfo_endpoint)
                     claims |= self._userinfo(told, str(claims["sub"]))
-        except (httpx.HTTPError, AuthlibBaseError, JoseError, ValueError, KeyError, TypeError) as error:
+        except (httpx2.HTTPError, AuthlibBaseError, JoseError, ValueError, KeyError, TypeError) as error:
             raise SignOnFailed("the provider's answer cannot be used", reason=type(error).__name__) from None
         return claims
 
@@ -116,7 +116,7 @@ class Provider:
         return dict(decoded.claims)
 
     @staticmethod
-    def _userinfo(answer: httpx.Response, subject: str) -> dict[str, Any]:
+    def _userinfo(answer: httpx2.Response, subject: str) -> dict[str, Any]:
         told = answer.raise_for_status().json()
         if told.get("sub") != subject:
             raise ValueError("the provider tells of somebody else")
@@ -138,7 +138,7 @@ class Provider:
     def _fetch(self, address: str) -> bytes:
         check_address(address, allows_loopback=self._settings.allows_loopback)
         try:
-            with httpx.stream("GET", address, timeout=TIMEOUT_SECONDS, follow_redirects=False) as answer:
+            with httpx2.stream("GET", address, timeout=TIMEOUT_SECONDS, follow_redirects=False) as answer:
                 if answer.status_code != 200:
                     raise SignOnFailed("the provider does not answer", status=answer.status_code)
                 body = b""
@@ -146,7 +146,7 @@ class Provider:
                     body += piece
                     if len(body) > ANSWER_LIMIT_BYTES:
                         raise SignOnFailed("the provider's answer is too long")
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise SignOnFailed("the provider cannot be reached", reason=type(error).__name__) from None
         return body
 
