@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 
 from tokenwell.core.usage import Usage
 from tokenwell.errors import UpstreamError
@@ -56,7 +57,7 @@ def data_of(event: bytes) -> bytes:
     return b"\n".join(line[5:].removeprefix(b" ") for line in lines)
 
 
-class EventStream:
+class EventStream(ABC):
     """Reads a streamed answer as it passes. What a dialect adds: `_border`, `_look` and `_said`."""
 
     __slots__ = ("_counted_bytes", "_cutter", "_pieces", "_uncounted", "_uncounted_bytes", "answer_id", "closing", "passed_bytes")
@@ -70,9 +71,9 @@ class EventStream:
         self._uncounted_bytes = self._counted_bytes = self._pieces = 0
 
     @property
+    @abstractmethod
     def reported(self) -> Reported | None:
         """The usage that has been reported so far."""
-        raise NotImplementedError
 
     @property
     def begun(self) -> Reported | None:
@@ -104,26 +105,26 @@ class EventStream:
         """Return what goes on when the provider has ended without the empty line that ends its last event."""
         return b"" if self._cutter.is_between_events else self.feed(b"\n\n")
 
+    @abstractmethod
     def cut(self, used: Usage) -> bytes:
         """End the answer as the provider does where its length is at a limit: return what goes on, and set `closing`."""
-        raise NotImplementedError
 
     def spoken(self) -> tuple[int, int]:
         """Return how much of the answer has passed: its bytes of text, and the pieces they came in."""
         self._count()
         return self._counted_bytes, self._pieces
 
+    @abstractmethod
     def _border(self, data: bytes) -> int:
         """Return up to where nothing in `data` can matter, at a glance."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _look(self, event: bytes) -> bool:
         """Look at an event that may matter; return whether it goes on. The last one is kept in `closing` instead."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _said(self, data: bytes) -> int:
         """Return how many bytes the model said in the data of an event."""
-        raise NotImplementedError
 
     def _sift(self, data: bytes) -> bytes:
         """Look at every event that `data` completes and return those that go on."""

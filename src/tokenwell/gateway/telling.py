@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import msgspec
@@ -60,16 +61,16 @@ class _Shaped(msgspec.Struct):
 _decode_shaped = msgspec.json.Decoder(_Shaped).decode
 
 
-class Telling:
+class Telling(ABC):
     """Tells errors. What a dialect adds is their shape: `shape` for a body, `event` for a stream."""
 
+    @abstractmethod
     def shape(self, status: int, message: str, error: TokenwellError | None) -> bytes:
         """Return a body that says `message`, about an error of ours where there is one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def event(self, shape: bytes) -> bytes:
         """Return such a body as an event of a stream."""
-        raise NotImplementedError
 
     def told(self, error: TokenwellError) -> Answered:
         """Return the status, headers and body that tell an error. Clients obey what the headers say about trying again."""
