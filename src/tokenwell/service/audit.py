@@ -14,6 +14,7 @@ import sqlalchemy
 from tokenwell.core.identifiers import check_label
 from tokenwell.core.instants import to_utc
 from tokenwell.errors import RequestInvalid
+from tokenwell.service.pages import check_limit, page_of
 from tokenwell.service.ports import Page
 from tokenwell.store import audit as store
 from tokenwell.store.audit import AuditLine
@@ -21,7 +22,6 @@ from tokenwell.store.reader import organization, reading
 
 __all__ = ["Audit", "AuditFilter", "AuditLine"]
 
-PAGE_LIMIT = 1_000
 EXPORT_PAGE = 500
 """How many acts an export reads at a time: its memory does not grow with the log."""
 
@@ -56,10 +56,9 @@ class Audit:
 
         Raises OrganizationNotFound, RequestInvalid.
         """
-        if not 1 <= limit <= PAGE_LIMIT:
-            raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
+        check_limit(limit)
         found = self._read(organization_id, _checked(wanted), check_label(cursor, field="cursor"), limit + 1)
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return page_of(found, limit)
 
     def export(
         self, organization_id: str | None, form: Literal["csv", "ndjson"], wanted: AuditFilter = EVERYTHING

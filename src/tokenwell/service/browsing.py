@@ -19,8 +19,8 @@ from tokenwell.service.buckets import Width, count_between, spans, start_of, sta
 from tokenwell.service.indexing import Indexing
 from tokenwell.service.meter import Meter
 from tokenwell.service.packs import Packs
+from tokenwell.service.pages import check_limit, number_in
 from tokenwell.service.ports import Page
-from tokenwell.service.reading import CURSOR_INVALID, PAGE_LIMIT
 from tokenwell.service.shapes import LedgerLine, UsageTotals
 from tokenwell.store import browsing, reader
 from tokenwell.store.browsing import SessionRow, Sieve, Sums
@@ -133,9 +133,8 @@ class Browsing:
     ) -> Page[LedgerLine]:
         """Return ledger lines that pass a filter, the latest first. A page that has a cursor may be shorter than `limit`, even
         empty: so much was looked through for it. Raises PackNotFound for a pack the organization does not have."""
-        if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
-            raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
-        before = _cursor(cursor)
+        check_limit(limit)
+        before = number_in(cursor)
         self._indexing.refresh(organization_id)
         with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
@@ -180,9 +179,8 @@ class Browsing:
 
     def sessions(self, organization_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[SessionRow]:
         """Return sessions with their sums, the one used last first."""
-        if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
-            raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
-        before = _cursor(cursor)
+        check_limit(limit)
+        before = number_in(cursor)
         self._indexing.refresh(organization_id)
         with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
@@ -282,14 +280,6 @@ class Browsing:
 
     def _pack_id(self, organization_id: str, asked: LedgerFilter) -> str | None:
         return None if asked.pack is None else self._packs.id_of(organization_id, asked.pack)
-
-
-def _cursor(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not (isinstance(cursor, str) and cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
-        raise RequestInvalid(CURSOR_INVALID, field="cursor")
-    return int(cursor)
 
 
 def _totals(numbers: list[int]) -> UsageTotals:

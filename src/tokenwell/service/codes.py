@@ -25,8 +25,8 @@ from tokenwell.core.receipts import Granted
 from tokenwell.errors import NotFound, RequestInvalid, RequestsLimited, StoreError, TokenwellError
 from tokenwell.service.acts import record
 from tokenwell.service.meter import Meter
+from tokenwell.service.pages import check_limit, page_of
 from tokenwell.service.ports import Page, new_id
-from tokenwell.service.reading import PAGE_LIMIT
 from tokenwell.store import codes as store
 from tokenwell.store import people
 from tokenwell.store.codes import Code, CodeBatch
@@ -114,13 +114,12 @@ class Codes:
 
     def list(self, *, cursor: str | None = None, limit: int = 50) -> Page[CodeBatch]:
         """Return batches, the latest first."""
-        if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
-            raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
+        check_limit(limit)
         if cursor is not None:
             check_label(cursor, field="cursor")
         with reading(self._engine) as connection:
             found = store.batches(connection, before=cursor, limit=limit + 1)
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return page_of(found, limit)
 
     def revoke(self, batch_id: str, *, by: Actor) -> CodeBatch:
         """Let nobody redeem what is left of a batch; again changes nothing. Packs that were granted stay. Raises NotFound."""

@@ -14,8 +14,8 @@ from tokenwell.core.identifiers import decode_id, is_organization_id
 from tokenwell.core.instants import to_micros, to_utc
 from tokenwell.core.packs import Pack
 from tokenwell.errors import RequestInvalid
+from tokenwell.service.pages import CURSOR_INVALID, check_limit
 from tokenwell.service.ports import Clock, Page
-from tokenwell.service.reading import CURSOR_INVALID, PAGE_LIMIT
 from tokenwell.service.shapes import UsageTotals
 from tokenwell.store import directory as store
 from tokenwell.store.reader import reading
@@ -82,7 +82,7 @@ class Directory:
     ) -> Page[Standing]:
         """Return organizations: those whose AI is stopped first, then those that are running low, within a state those that are
         the nearest to the minimum reserve. `search` is a part of their name or id. Raises RequestInvalid."""
-        _check_limit(limit)
+        check_limit(limit)
         with reading(self._engine) as connection:
             rows = store.organizations(
                 connection,
@@ -117,7 +117,7 @@ class Directory:
 
     def grants(self, *, cursor: str | None = None, limit: int = 50) -> Page[GrantLine]:
         """Return the packs of every organization, the latest grant first. Raises RequestInvalid."""
-        _check_limit(limit)
+        check_limit(limit)
         if cursor is not None:
             try:
                 decode_id(cursor)
@@ -132,7 +132,7 @@ class Directory:
         self, *, since: datetime, until: datetime, search: str = "", cursor: str | None = None, limit: int = 25
     ) -> Page[UsageOf]:
         """Return what organizations used in [since, until), both on quarters of an hour, by their ids. Raises RequestInvalid."""
-        _check_limit(limit)
+        check_limit(limit)
         if cursor is not None and not is_organization_id(cursor):
             raise RequestInvalid(CURSOR_INVALID, field="cursor")
         since_micros, until_micros = to_micros(to_utc(since, field="since")), to_micros(to_utc(until, field="until"))
@@ -172,11 +172,6 @@ def _standing(row: sqlalchemy.Row[tuple[object, ...]]) -> Standing:
 def _usage_of(row: sqlalchemy.Row[Any]) -> UsageOf:
     totals = {name: int(getattr(row, name)) for name in UsageTotals.__struct_fields__}
     return UsageOf(organization_id=row.organization_id, name=row.name, total=UsageTotals(**totals))
-
-
-def _check_limit(limit: int) -> None:
-    if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
-        raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
 
 
 def _searched(search: str) -> str:

@@ -20,8 +20,8 @@ from tokenwell.core.packs import NOTE_LIMIT
 from tokenwell.errors import Conflict, NotFound, RequestInvalid, StoreError, TokenwellError
 from tokenwell.service.acts import record
 from tokenwell.service.meter import Meter
+from tokenwell.service.pages import check_limit, page_of
 from tokenwell.service.ports import Page, new_id
-from tokenwell.service.reading import PAGE_LIMIT
 from tokenwell.store import disputes as store
 from tokenwell.store.disputes import Dispute, DisputeStatus
 from tokenwell.store.reader import reading
@@ -90,15 +90,14 @@ class Disputes:
         limit: int = 50,
     ) -> Page[Dispute]:
         """Return disputes of one organization, or of all, the latest first."""
-        if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
-            raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
+        check_limit(limit)
         if cursor is not None:
             check_label(cursor, field="cursor")
         if organization_id is not None:
             self._meter.organization(organization_id)
         with reading(self._engine) as connection:
             found = store.disputes(connection, organization_id, statuses=statuses, before=cursor, limit=limit + 1)
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return page_of(found, limit)
 
     def answer(self, organization_id: str, dispute_id: str, *, answer: str, by: Actor) -> Dispute:
         """Close a dispute with an answer; again with the same changes nothing. Raises Conflict for one closed otherwise."""

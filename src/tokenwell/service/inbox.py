@@ -10,8 +10,8 @@ from tokenwell.core.alerts import RINGING
 from tokenwell.core.happenings import PLATFORM
 from tokenwell.core.identifiers import is_organization_id
 from tokenwell.errors import OrganizationNotFound
+from tokenwell.service.pages import check_limit, page_of
 from tokenwell.service.ports import Clock, Page
-from tokenwell.service.wishes import checked_limit, page_of
 from tokenwell.store import events
 from tokenwell.store.events import KnownEvent
 from tokenwell.store.people import has_organization
@@ -35,7 +35,7 @@ class Inbox:
         self, organization_id: str, *, person_id: str | None = None, cursor: str | None = None, limit: int = 50
     ) -> Page[KnownEvent]:
         """Return a page of an organization's events, newest first, each with whether the person has read it."""
-        limit = checked_limit(limit)
+        check_limit(limit)
         with reading(self._engine) as connection:
             check_organization(connection, organization_id)
             found = events.events_of(connection, organization_id, person_id=person_id, before=cursor, limit=limit + 1)

@@ -19,6 +19,7 @@ from tokenwell.core.letters import Letter, LetterKind
 from tokenwell.errors import LinkInvalid, NotFound, PersonExists, RequestInvalid
 from tokenwell.service import acts
 from tokenwell.service.credentials import checked_email, token_hash
+from tokenwell.service.pages import check_limit
 from tokenwell.service.people import People, Person, Role
 from tokenwell.service.ports import Page, new_id
 from tokenwell.service.post import Mailer
@@ -34,7 +35,6 @@ LIFETIME = timedelta(days=7)
 PLATFORM_ADMIN = "platform_admin"
 """The role of an invitation to administer the platform."""
 
-PAGE_LIMIT = 1_000
 
 Address = Callable[[str], str]
 """Gives the address of the page that a token opens."""
@@ -120,8 +120,7 @@ class Invitations:
 
     def list(self, organization_id: str | None, *, cursor: str | None = None, limit: int = 50) -> Page[Invitation]:
         """Return the invitations that still open, newest first: of an organization, or (None) of the platform."""
-        if not 1 <= limit <= PAGE_LIMIT:
-            raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
+        check_limit(limit)
         check_label(cursor, field="cursor")
         home = PLATFORM if organization_id is None else organization_id
         with reading(self._engine) as connection:

@@ -27,6 +27,7 @@ from tokenwell.errors import (
     ServiceNotFound,
 )
 from tokenwell.service import acts
+from tokenwell.service.pages import check_limit, page_of
 from tokenwell.service.ports import Clock, Page, new_id, system_clock
 from tokenwell.service.remembering import Remembering, fresh_secret, hash_of, shown_part
 from tokenwell.store import creations
@@ -41,7 +42,6 @@ __all__ = ["CreatedKey", "GatewayKey", "KeyScope", "Keys", "check_use"]
 
 PREFIX = "tw_live_"
 NAME_LIMIT = 100
-PAGE_LIMIT = 1_000
 MODELS_LIMIT = 100
 MOST_REQUESTS_PER_MINUTE = 1_000_000
 
@@ -137,14 +137,12 @@ class Keys:
     ) -> Page[GatewayKey]:
         """Return the keys of the organization, or of one of its services, newest first."""
         check_organization_id(organization_id)
-        if not 1 <= limit <= PAGE_LIMIT:
-            raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
+        check_limit(limit)
         for field, text in (("cursor", cursor), ("service_id", service_id)):
             check_label(text, field=field)
         with reading(self._engine, organization_id) as connection:
             found = store.keys_of(connection, organization_id, cursor, limit + 1, service_id)
-        more = len(found) > limit
-        return Page(tuple(found[:limit]), found[limit - 1].id if more else None)
+        return page_of(found, limit)
 
     def update(self, organization_id: str, key_id: str, *, by: Actor = SYSTEM, **changes: Any) -> GatewayKey:
         """Change a key's name, scopes, models or limits; what is not given stays. In this process it counts at once, in others

@@ -10,6 +10,7 @@ import sqlalchemy
 from tokenwell.core.happenings import SYSTEM, Actor
 from tokenwell.core.identifiers import check_label, check_organization_id
 from tokenwell.errors import LastAdministrator, PersonNotFound, RequestInvalid
+from tokenwell.service.pages import check_limit
 from tokenwell.service.people import People, Person, Role
 from tokenwell.service.ports import Page
 from tokenwell.store import members as store
@@ -19,8 +20,6 @@ from tokenwell.store.reader import organization, reading
 from tokenwell.store.writer import transaction
 
 __all__ = ["Account", "Member", "Members"]
-
-PAGE_LIMIT = 1_000
 
 
 class Members:
@@ -110,8 +109,7 @@ class Members:
 
 
 def _check_page(cursor: str | None, limit: int) -> None:
-    if not 1 <= limit <= PAGE_LIMIT:
-        raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
+    check_limit(limit)
     check_label(cursor, field="cursor")
 
 

@@ -17,6 +17,7 @@ from tokenwell.core.instants import to_utc
 from tokenwell.errors import KeyNotFound, OrganizationNotFound, RequestInvalid
 from tokenwell.service import acts
 from tokenwell.service.access import Principal, Scope
+from tokenwell.service.pages import check_limit, page_of
 from tokenwell.service.ports import Clock, Page, new_id, system_clock
 from tokenwell.service.remembering import Remembering, fresh_secret, hash_of, shown_part
 from tokenwell.store import creations
@@ -30,7 +31,6 @@ __all__ = ["CreatedPlatformKey", "PlatformKey", "PlatformKeys"]
 
 PREFIX = "tw_plat_"
 NAME_LIMIT = 100
-PAGE_LIMIT = 1_000
 
 
 class CreatedPlatformKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,12 +103,11 @@ class PlatformKeys:
 
     def list(self, cursor: str | None = None, limit: int = 50) -> Page[PlatformKey]:
         """Return the platform keys, newest first."""
-        if not 1 <= limit <= PAGE_LIMIT:
-            raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
+        check_limit(limit)
         check_label(cursor, field="cursor")
         with reading(self._engine) as connection:
             found = store.platform_keys(connection, cursor, limit + 1)
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return page_of(found, limit)
 
     def revoke(self, key_id: str, *, by: Actor = SYSTEM) -> PlatformKey:
         """Revoke a key; one that was revoked before stays as it is. In this process it stops at once, in others within

@@ -16,8 +16,8 @@ from tokenwell.core.packs import Pack
 from tokenwell.errors import PackNotFound, RequestInvalid
 from tokenwell.service.browsing import Browsing
 from tokenwell.service.meter import Meter
+from tokenwell.service.pages import check_limit, number_in
 from tokenwell.service.ports import Page
-from tokenwell.service.reading import CURSOR_INVALID, PAGE_LIMIT
 from tokenwell.store import proving as store
 from tokenwell.store import reader
 from tokenwell.store.reader import reading
@@ -139,9 +139,8 @@ class Proving:
         """Return the packs that one part of the balance consists of (one of PARTS), the latest grant first."""
         if part not in PARTS:
             raise RequestInvalid(f"a part is one of {', '.join(PARTS)}", field="part")
-        if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
-            raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
-        before = _cursor(cursor)
+        check_limit(limit)
+        before = number_in(cursor)
         with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
             now = max(self._meter.clock(), account.last_at)
@@ -172,11 +171,3 @@ def _named(name: str) -> tuple[str | None, int | None]:
     except ValueError:
         raise PackNotFound(pack_id=name) from None
     return name, None
-
-
-def _cursor(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
-        raise RequestInvalid(CURSOR_INVALID, field="cursor")
-    return int(cursor)

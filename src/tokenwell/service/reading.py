@@ -18,17 +18,13 @@ from tokenwell.core.packs import PackStatus
 from tokenwell.core.receipts import Balance
 from tokenwell.core.refunds import is_charge
 from tokenwell.errors import PackNotFound, RequestInvalid, RequestNotFound
+from tokenwell.service.pages import CURSOR_INVALID, PAGE_LIMIT, check_limit, number_in
 from tokenwell.service.ports import Clock, Organization, Page
 from tokenwell.service.shapes import LedgerLine, PackLine, UsageTotals, Verified
 from tokenwell.store import history, reader
 from tokenwell.store.auditing import audit
 from tokenwell.store.reader import reading
 from tokenwell.store.rows import BUCKET_MICROS
-
-CURSOR_INVALID = "the cursor is not one that a page gave"
-
-PAGE_LIMIT = 1_000
-"""The longest page of a list."""
 
 
 class Reading:
@@ -54,7 +50,7 @@ class Reading:
         if cursor is not None and not is_organization_id(cursor):
             raise RequestInvalid(CURSOR_INVALID, field="cursor")
         with reading(self._engine) as connection:
-            rows = reader.organizations(connection, after=cursor or "", limit=_limit(limit) + 1)
+            rows = reader.organizations(connection, after=cursor or "", limit=check_limit(limit) + 1)
         items = tuple(_organization(row) for row in rows[:limit])
         return Page(items, items[-1].id if len(rows) > limit else None)
 
@@ -97,7 +93,7 @@ class Reading:
     def organizations_due(self, *, limit: int = 50) -> list[str]:
         """Return the ids of organizations in which a pack has expired or a hold has lapsed and nobody has written it yet."""
         with reading(self._engine) as connection:
-            return reader.accounts_due(connection, self._clock(), limit=_limit(limit))
+            return reader.accounts_due(connection, self._clock(), limit=check_limit(limit))
 
     def packs(
         self,
@@ -111,16 +107,17 @@ class Reading:
         """Return packs, the latest grant first, all or those of one status, now or as of a past instant."""
         if status is not None and status not in list(PackStatus):
             raise RequestInvalid(f"status must be one of {', '.join(PackStatus)}", field="status")
-        before, now = _cursor(cursor), self._clock()
+        check_limit(limit)
+        before, now = number_in(cursor), self._clock()
         with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
             at = max(now, account.last_at) if as_of is None else _past(as_of, max(now, account.last_at))
             if at < account.last_at:
                 found = history.packs_at(connection, account, at)
                 found = [pack for pack in found if status is None or pack.status(at) is status]
-                found = [pack for pack in found if before is None or pack.number < before][: _limit(limit) + 1]
+                found = [pack for pack in found if before is None or pack.number < before][: limit + 1]
             else:
-                found = reader.packs(connection, organization_id, now=at, status=status, before=before, limit=_limit(limit) + 1)
+                found = reader.packs(connection, organization_id, now=at, status=status, before=before, limit=limit + 1)
         items = tuple(PackLine(pack=pack, status=pack.status(at)) for pack in found[:limit])
         return Page(items, str(items[-1].pack.number) if len(found) > limit else None)
 
@@ -143,7 +140,7 @@ class Reading:
         """Return the Usage Ledger: debit and refund lines, the latest first."""
         with reading(self._engine, organization_id) as connection:
             reader.account(connection, organization_id)
-            rows = reader.ledger(connection, organization_id, before=_cursor(cursor), limit=_limit(limit) + 1)
+            rows = reader.ledger(connection, organization_id, before=number_in(cursor), limit=check_limit(limit) + 1)
         items = tuple(LedgerLine(entry=entry, pack_number=number) for entry, number in rows[:limit])
         return Page(items, str(items[-1].entry.seq) if len(rows) > limit else None)
 
@@ -167,7 +164,7 @@ class Reading:
             raise RequestInvalid("after_seq is the number of a line, or 0", field="after_seq")
         with reading(self._engine, organization_id) as connection:
             reader.account(connection, organization_id)
-            rows = reader.lines(connection, organization_id, after=after_seq, limit=_limit(limit) + 1)
+            rows = reader.lines(connection, organization_id, after=after_seq, limit=check_limit(limit) + 1)
         return Page(tuple(rows[:limit]), str(rows[limit - 1].seq) if len(rows) > limit else None)
 
     def usage_totals(self, organization_id: str, *, since: datetime, until: datetime) -> UsageTotals:
@@ -211,20 +208,6 @@ class Reading:
 
 def _organization(row: tuple[str, str, int]) -> Organization:
     return Organization(id=row[0], name=row[1], created_at=from_micros(row[2]))
-
-
-def _limit(limit: int) -> int:
-    if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
-        raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
-    return limit
-
-
-def _cursor(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not (isinstance(cursor, str) and cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
-        raise RequestInvalid(CURSOR_INVALID, field="cursor")
-    return int(cursor)
 
 
 def _past(at: datetime, now: datetime) -> datetime:

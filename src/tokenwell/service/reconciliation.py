@@ -24,8 +24,8 @@ from tokenwell.core.identifiers import check_label
 from tokenwell.errors import NotFound, RequestInvalid
 from tokenwell.service.acts import record
 from tokenwell.service.meter import Meter
+from tokenwell.service.pages import check_limit, page_of
 from tokenwell.service.ports import Page, new_id
-from tokenwell.service.reading import PAGE_LIMIT
 from tokenwell.store import reconciliations as store
 from tokenwell.store.reader import reading
 from tokenwell.store.reconciliations import DriftLine, Reconciliation
@@ -118,13 +118,12 @@ class Reconciliations:
 
     def page(self, *, cursor: str | None = None, limit: int = 50) -> Page[Reconciliation]:
         """Return comparisons without their lines, the latest first."""
-        if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
-            raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
+        check_limit(limit)
         if cursor is not None:
             check_label(cursor, field="cursor")
         with reading(self._engine) as connection:
             found = store.reconciliations(connection, before=cursor, limit=limit + 1)
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return page_of(found, limit)
 
     def _known(self, file_hash: str) -> Reconciliation | None:
         with reading(self._engine) as connection:

@@ -22,8 +22,8 @@ from tokenwell.core.schedules import Recurrence, Unit, instant_of
 from tokenwell.errors import Conflict, IdempotencyConflict, NotFound, RequestInvalid, StoreError, TokenwellError
 from tokenwell.service.acts import record
 from tokenwell.service.meter import Meter
+from tokenwell.service.pages import check_limit, page_of
 from tokenwell.service.ports import Page, new_id
-from tokenwell.service.reading import PAGE_LIMIT
 from tokenwell.store import schedules as store
 from tokenwell.store.creations import claim
 from tokenwell.store.reader import reading
@@ -110,15 +110,14 @@ class Schedules:
 
     def list(self, organization_id: str | None = None, *, cursor: str | None = None, limit: int = 50) -> Page[Schedule]:
         """Return schedules of one organization, or of all, the latest first."""
-        if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
-            raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
+        check_limit(limit)
         if cursor is not None:
             check_label(cursor, field="cursor")
         if organization_id is not None:
             self._meter.organization(organization_id)
         with reading(self._engine) as connection:
             found = store.schedules(connection, organization_id, before=cursor, limit=limit + 1)
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return page_of(found, limit)
 
     def pause(self, organization_id: str, schedule_id: str, *, by: Actor) -> Schedule:
         """Grant nothing until `resume`; again changes nothing. Raises NotFound, Conflict for a schedule that has ended."""

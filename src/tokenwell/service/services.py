@@ -21,6 +21,7 @@ from tokenwell.core.identifiers import check_key, check_label, check_organizatio
 from tokenwell.errors import AiStopped, RequestInvalid, ServiceExists, ServiceNotFound
 from tokenwell.service import acts
 from tokenwell.service.meter import Meter
+from tokenwell.service.pages import check_limit
 from tokenwell.service.ports import Page, new_id
 from tokenwell.store import creations
 from tokenwell.store import services as store
@@ -31,7 +32,6 @@ from tokenwell.store.writer import transaction
 __all__ = ["AiService", "Lane", "ServiceLine", "ServiceStatus", "Services"]
 
 NAME_LIMIT = 100
-PAGE_LIMIT = 1_000
 
 
 class ServiceStatus(StrEnum):
@@ -144,8 +144,7 @@ class Services:
 
     def list(self, organization_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[ServiceLine]:
         """Return the organization's services, oldest first. Raises OrganizationNotFound."""
-        if not 1 <= limit <= PAGE_LIMIT:
-            raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
+        check_limit(limit)
         if cursor is not None:
             check_key(cursor, field="cursor")
         balance = self._meter.balance(organization_id)

@@ -27,9 +27,10 @@ from tokenwell.core.happenings import PLATFORM, SYSTEM, Act, Actor, EventKind
 from tokenwell.core.identifiers import check_key, check_label
 from tokenwell.errors import ChannelNotFound, DeliveryNotFound, RequestInvalid
 from tokenwell.service.inbox import check_organization
+from tokenwell.service.pages import check_limit, page_of
 from tokenwell.service.ports import Clock, Page, new_id
 from tokenwell.service.sealing import Sealer
-from tokenwell.service.wishes import Own, Wishes, checked_limit, page_of
+from tokenwell.service.wishes import Own, Wishes
 from tokenwell.store import channels as store
 from tokenwell.store import creations, deliveries
 from tokenwell.store.channels import Channel, ChannelKind
@@ -193,7 +194,7 @@ class Subscriptions:
 
     def channels(self, organization_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[Channel]:
         """Return a page of the channels, newest first, people's own wishes left out. Raises OrganizationNotFound."""
-        limit = checked_limit(limit)
+        check_limit(limit)
         with reading(self._engine) as connection:
             check_organization(connection, organization_id)
             found = store.channels_of(connection, organization_id, before=cursor, limit=limit + 1, with_own=False)
@@ -214,7 +215,7 @@ class Subscriptions:
         limit: int = 50,
     ) -> Page[Delivery]:
         """Return a page of what was sent or is to be sent through a channel, newest first. Raises ChannelNotFound."""
-        limit = checked_limit(limit)
+        check_limit(limit)
         with reading(self._engine) as connection:
             self._find(connection, organization_id, channel_id)
             lane = (organization_id, channel_id)

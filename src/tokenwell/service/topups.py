@@ -25,8 +25,8 @@ from tokenwell.core.receipts import Granted
 from tokenwell.errors import RequestInvalid, StoreError, TokenwellError, TopupClosed, TopupNotFound
 from tokenwell.service.acts import record
 from tokenwell.service.meter import Meter
+from tokenwell.service.pages import PAGE_LIMIT, check_limit, page_of
 from tokenwell.service.ports import Page, new_id
-from tokenwell.service.reading import PAGE_LIMIT
 from tokenwell.store import topups as store
 from tokenwell.store.creations import claim, claimed
 from tokenwell.store.happenings import append_event
@@ -131,15 +131,14 @@ class Topups:
         limit: int = 50,
     ) -> Page[Topup]:
         """Return requests of one organization, or of all, the latest first."""
-        if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
-            raise RequestInvalid(f"limit must be between 1 and {PAGE_LIMIT}", field="limit")
+        check_limit(limit)
         if cursor is not None:
             check_label(cursor, field="cursor")
         if organization_id is not None:
             self._meter.organization(organization_id)
         with reading(self._engine) as connection:
             found = store.topups(connection, organization_id, statuses=statuses, before=cursor, limit=limit + 1)
-        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return page_of(found, limit)
 
     def approve(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -11,10 +10,8 @@ import msgspec
 from tokenwell.core.alerts import AT_ONCE, MINUTES_A_DAY, Schedule
 from tokenwell.core.happenings import EventKind
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.ports import Page
 
 LANGUAGES = ("en", "zh")
-PAGE_LIMIT = 500
 
 
 class Own(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,26 +54,3 @@ def minute_of(text: str) -> int | None:
     if match is None:
         raise RequestInvalid("a time of day is written as 22:30", field="schedule")
     return int(match[1]) * 60 + int(match[2])
-
-
-class Listed(Protocol):
-    """Something in a list by id."""
-
-    @property
-    def id(self) -> str:
-        """What its cursor is."""
-
-
-T = TypeVar("T", bound=Listed)
-
-
-def checked_limit(limit: int) -> int:
-    """Return how many are asked for. Raises RequestInvalid."""
-    if not isinstance(limit, int) or not 1 <= limit <= PAGE_LIMIT:
-        raise RequestInvalid(f"limit must lie between 1 and {PAGE_LIMIT}", field="limit")
-    return limit
-
-
-def page_of(found: list[T], limit: int) -> Page[T]:
-    """Return a page of what was found, one more than the limit where there is more."""
-    return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
