@@ -36,7 +36,7 @@ from tokenwell.config import Settings
 from tokenwell.gateway.app import create_gateway
 from tokenwell.gateway.routing import single_provider
 from tokenwell.gateway.upstream import HttpUpstream
-from tokenwell.service.keys import Keys
+from tokenwell.service.access.keys import Keys
 from tokenwell.service.meter import Meter
 
 CHUNKS = 50

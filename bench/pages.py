@@ -26,7 +26,7 @@ from tokenwell import Meter
 from tokenwell.config import Settings
 from tokenwell.console.app import create_console
 from tokenwell.core.health import Thresholds
-from tokenwell.service.people import People
+from tokenwell.service.identity.people import People
 from tokenwell.service.suite import Suite
 
 MEDIAN_MS = 50.0

@@ -14,11 +14,11 @@ from tokenwell import Meter
 from tokenwell.config import Settings
 from tokenwell.core.happenings import Event, EventKind
 from tokenwell.core.health import Thresholds
+from tokenwell.service.notices.subscriptions import ChannelKind, CreatedChannel, Wishes
 from tokenwell.service.ports import Clock, new_id, system_clock
-from tokenwell.service.subscriptions import ChannelKind, CreatedChannel, Wishes
 from tokenwell.service.suite import Suite
-from tokenwell.store.deliveries import Delivery, _delivery_from
 from tokenwell.store.happenings import append_event
+from tokenwell.store.notices.deliveries import Delivery, _delivery_from
 from tokenwell.store.reader import reading
 from tokenwell.store.schema import delivery
 from tokenwell.store.writer import transaction

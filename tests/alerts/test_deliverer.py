@@ -14,8 +14,8 @@ from tests.alerts.receivers import PATIENCE_SECONDS, Receiver, receiving
 from tests.doubles import START, FrozenClock
 from tokenwell.core.alerts import ATTEMPTS, LONGEST_WAIT
 from tokenwell.core.happenings import EventKind
-from tokenwell.service.subscriptions import ChannelKind, DeliveryStatus
-from tokenwell.store import deliveries as store
+from tokenwell.service.notices.subscriptions import ChannelKind, DeliveryStatus
+from tokenwell.store.notices import deliveries as store
 from tokenwell.store.writer import transaction
 
 CLAIM = timedelta(seconds=60)

@@ -19,8 +19,8 @@ from tests.alerts.receivers import Receiver, Request
 from tests.house.sources import ROOT
 from tokenwell.core.happenings import EventKind
 from tokenwell.core.health import Thresholds
+from tokenwell.service.notices.subscriptions import DeliveryStatus
 from tokenwell.service.ports import system_clock
-from tokenwell.service.subscriptions import DeliveryStatus
 from tokenwell.store.reader import reading
 from tokenwell.store.schema import delivery, event
 

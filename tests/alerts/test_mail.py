@@ -18,10 +18,10 @@ from tokenwell.core.alerts import Schedule
 from tokenwell.core.happenings import PLATFORM, SYSTEM, EventKind
 from tokenwell.core.letters import Letter, LetterKind
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.people import Role
-from tokenwell.service.subscriptions import ChannelKind, DeliveryStatus, Wishes
-from tokenwell.service.topups import TopupStatus
-from tokenwell.store.deliveries import Attempt, Delivery, attempts_of
+from tokenwell.service.identity.people import Role
+from tokenwell.service.notices.subscriptions import ChannelKind, DeliveryStatus, Wishes
+from tokenwell.service.supply.topups import TopupStatus
+from tokenwell.store.notices.deliveries import Attempt, Delivery, attempts_of
 from tokenwell.store.reader import reading
 from tokenwell.store.writer import transaction
 

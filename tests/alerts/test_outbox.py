@@ -8,9 +8,9 @@ from collections import Counter
 
 from tests.alerts.house import House
 from tokenwell.core.happenings import EventKind
-from tokenwell.service.people import Role
-from tokenwell.service.subscriptions import ChannelKind, Wishes
-from tokenwell.store import outbox
+from tokenwell.service.identity.people import Role
+from tokenwell.service.notices.subscriptions import ChannelKind, Wishes
+from tokenwell.store.notices import outbox
 from tokenwell.store.reader import reading
 from tokenwell.store.writer import transaction
 

@@ -14,7 +14,7 @@ from tokenwell import Meter, Thresholds
 from tokenwell.alerts.addresses import Guard
 from tokenwell.api.app import create_api
 from tokenwell.config import Settings
-from tokenwell.service.access import Scope
+from tokenwell.service.access.scopes import Scope
 from tokenwell.service.suite import Suite
 
 OWN, OTHER = "acme", "globex"

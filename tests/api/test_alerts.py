@@ -10,8 +10,8 @@ import sqlalchemy
 
 from tests.api.platform import OTHER, OWN, Platform, key
 from tests.api.test_resources import AT, get, post
-from tokenwell.service.access import MEMBER_SCOPES, Role
-from tokenwell.service.subscriptions import ChannelKind
+from tokenwell.service.access.scopes import MEMBER_SCOPES, Role
+from tokenwell.service.notices.subscriptions import ChannelKind
 from tokenwell.store.reader import reading
 
 HOOK: dict[str, Any] = {"kind": "webhook", "target": "https://hooks.acme.example/ai?token=abc", "name": "Backend"}

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 
 from tests.api.platform import OWN, Platform, key
-from tokenwell.service.access import Scope
+from tokenwell.service.access.scopes import Scope
 
 AT = f"/v1/organizations/{OWN}"
 

@@ -12,7 +12,7 @@ import httpx2
 
 from tests.api.platform import OTHER, OWN, Platform, key
 from tests.doubles import START
-from tokenwell.service.access import Scope
+from tokenwell.service.access.scopes import Scope
 
 AT = f"/v1/organizations/{OWN}"
 

@@ -9,7 +9,7 @@ import httpx2
 
 from tests.api.platform import OTHER, OWN, Platform, key
 from tests.api.test_resources import AT, get, post
-from tokenwell.service.access import MEMBER_SCOPES, Role, Scope
+from tokenwell.service.access.scopes import MEMBER_SCOPES, Role, Scope
 
 
 async def test_a_forecast_is_told_once_there_is_a_day_of_use(api: httpx2.AsyncClient, platform: Platform) -> None:

@@ -18,8 +18,8 @@ from tests.doubles import FrozenClock
 from tokenwell.api.app import ROUTERS, build
 from tokenwell.config import Settings
 from tokenwell.core.happenings import SYSTEM
-from tokenwell.service.access import Scope
-from tokenwell.service.subscriptions import ChannelKind
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.notices.subscriptions import ChannelKind
 
 # What a platform key needs, and whether an organization's gateway key may do it in its own organization.
 ROWS: dict[str, tuple[Scope, bool]] = {

@@ -20,8 +20,8 @@ from tests.doubles import FrozenClock
 from tokenwell.config import Settings
 from tokenwell.console.app import create_console
 from tokenwell.core.health import Thresholds
+from tokenwell.service.identity.people import People
 from tokenwell.service.meter import Meter
-from tokenwell.service.people import People
 from tokenwell.service.suite import Suite
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")

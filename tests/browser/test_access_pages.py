@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.test_reach import check
 from tests.doubles import FrozenClock
+from tokenwell.service.identity.people import People
 from tokenwell.service.meter import Meter
-from tokenwell.service.people import People
 from tokenwell.service.suite import Suite
 
 OpenPage = Callable[..., Page]

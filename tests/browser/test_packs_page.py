@@ -12,8 +12,8 @@ from playwright.sync_api import Page, expect
 from tests.browser.people import PASSWORD
 from tests.doubles import FrozenClock
 from tokenwell.core.packs import PackStatus
+from tokenwell.service.identity.people import People
 from tokenwell.service.meter import Meter
-from tokenwell.service.people import People
 
 OpenPage = Callable[..., Page]
 

@@ -17,8 +17,8 @@ from playwright.sync_api import Page
 
 from tests.doubles import FrozenClock
 from tokenwell.core.rates import Rate
+from tokenwell.service.identity.people import People
 from tokenwell.service.meter import Meter
-from tokenwell.service.people import People
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text()
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]

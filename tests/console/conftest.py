@@ -15,9 +15,9 @@ from tests.doubles import FrozenClock
 from tokenwell.config import Settings
 from tokenwell.console.app import create_console
 from tokenwell.core.health import Thresholds
+from tokenwell.service.access.sealing import Sealer
+from tokenwell.service.identity.people import People
 from tokenwell.service.meter import Meter
-from tokenwell.service.people import People
-from tokenwell.service.sealing import Sealer
 from tokenwell.service.suite import Suite
 
 THRESHOLDS = Thresholds(5_000, 1_000)

@@ -14,9 +14,9 @@ from tokenwell.config import Settings
 from tokenwell.console.app import create_console
 from tokenwell.core.alerts import UNSUBSCRIBE_PURPOSE, Subscription
 from tokenwell.core.happenings import EventKind
+from tokenwell.service.identity.people import People
 from tokenwell.service.meter import Meter
-from tokenwell.service.people import People
-from tokenwell.service.subscriptions import ChannelKind, Subscriptions
+from tokenwell.service.notices.subscriptions import ChannelKind, Subscriptions
 from tokenwell.service.suite import Suite
 
 HOOK = "https://hooks.example.com/in?token=told-nobody"

@@ -11,9 +11,9 @@ from tests.console.browsing import Browser
 from tests.console.test_acting import send
 from tests.doubles import FrozenClock
 from tokenwell.errors import NotFound, OrganizationNotFound, RequestInvalid
-from tokenwell.service.embedding import Embedding
+from tokenwell.service.access.embedding import Embedding
+from tokenwell.service.access.sealing import Sealer
 from tokenwell.service.meter import Meter
-from tokenwell.service.sealing import Sealer
 
 OpenBrowser = Callable[..., Browser]
 KEY = "a key of the tests, which is long enough"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.console.browsing import Browser, Page
+from tokenwell.service.identity.people import People
 from tokenwell.service.meter import Meter
-from tokenwell.service.people import People
 
 OpenBrowser = Callable[..., Browser]
 

@@ -16,9 +16,9 @@ from tokenwell.console.live import Hub, news_of
 from tokenwell.console.visits import Console, Visit
 from tokenwell.core.health import State
 from tokenwell.errors import StoreUnavailable
-from tokenwell.service.directory import Pulse
+from tokenwell.service.identity.people import People
 from tokenwell.service.meter import Meter
-from tokenwell.service.people import People
+from tokenwell.service.records.directory import Pulse
 from tokenwell.service.suite import Suite
 
 OpenBrowser = Callable[..., Browser]

@@ -12,8 +12,8 @@ from tests.doubles import FrozenClock
 from tokenwell.console.formats import Formats
 from tokenwell.console.outlook import What, outlook_view
 from tokenwell.core.health import Thresholds
-from tokenwell.service.backward import Backward
 from tokenwell.service.meter import Meter
+from tokenwell.service.records.backward import Backward
 
 
 def use_for_days(meter: Meter, clock: FrozenClock, *, days: int, a_day: int) -> None:

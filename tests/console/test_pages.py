@@ -16,8 +16,8 @@ from tokenwell.console.pages import LINES_A_PAGE
 from tokenwell.core.health import State
 from tokenwell.core.packs import PackStatus
 from tokenwell.core.usage import Usage
+from tokenwell.service.identity.people import People
 from tokenwell.service.meter import Meter
-from tokenwell.service.people import People
 
 OpenBrowser = Callable[..., Browser]
 HOSTILE = "<script>alert(1)</script>\"'&lt;<img src=x onerror=alert(1)>"

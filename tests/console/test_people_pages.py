@@ -17,8 +17,8 @@ from tests.console.test_services_page import send
 from tests.doubles import FrozenClock
 from tokenwell.config import Settings
 from tokenwell.console.app import create_console
+from tokenwell.service.identity.people import People
 from tokenwell.service.meter import Meter
-from tokenwell.service.people import People
 from tokenwell.service.suite import Suite
 
 OpenBrowser = Callable[..., Browser]

@@ -12,7 +12,7 @@ import pytest
 from tests.console.browsing import Browser, Page
 from tests.doubles import FrozenClock
 from tokenwell.console.security import FORM_FIELD
-from tokenwell.service.people import FAILURES_PER_EMAIL, IDLE_LIMIT, People
+from tokenwell.service.identity.people import FAILURES_PER_EMAIL, IDLE_LIMIT, People
 
 OpenBrowser = Callable[..., Browser]
 

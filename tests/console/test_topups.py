@@ -16,13 +16,13 @@ from tokenwell.config import Settings
 from tokenwell.console.app import create_console
 from tokenwell.core.codes import code_of, written
 from tokenwell.core.happenings import Actor, ActorKind
-from tokenwell.service.approval_links import LIFETIME, ApprovalLinks
-from tokenwell.service.codes import Codes
+from tokenwell.service.access.sealing import Sealer
+from tokenwell.service.identity.people import People
 from tokenwell.service.meter import Meter
-from tokenwell.service.people import People
-from tokenwell.service.sealing import Sealer
 from tokenwell.service.suite import Suite
-from tokenwell.service.topups import Topup, Topups, TopupStatus
+from tokenwell.service.supply.approval_links import LIFETIME, ApprovalLinks
+from tokenwell.service.supply.codes import Codes
+from tokenwell.service.supply.topups import Topup, Topups, TopupStatus
 
 OpenBrowser = Callable[..., Browser]
 MEI = Actor(kind=ActorKind.PERSON, id="per_mei", name="Mei Lin")

@@ -23,7 +23,7 @@ from tokenwell.core.receipts import Balance
 from tokenwell.gateway.app import Gateway, create_gateway
 from tokenwell.gateway.exchange import Message, Receive, Send
 from tokenwell.gateway.upstream import HttpAnswer, HttpUpstream, Upstream
-from tokenwell.service.keys import Keys
+from tokenwell.service.access.keys import Keys
 from tokenwell.service.meter import Meter
 from tokenwell.service.shapes import LedgerLine
 

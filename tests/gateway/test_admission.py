@@ -14,8 +14,8 @@ from tests.gateway.upstreams import plain
 from tokenwell.core.health import Thresholds
 from tokenwell.core.rates import Rate
 from tokenwell.errors import OrganizationNotFound, RequestInvalid
+from tokenwell.service.access.services import Lane, Services
 from tokenwell.service.policies import Policies, Policy, WhenShort
-from tokenwell.service.services import Lane, Services
 
 USED = {"prompt_tokens": 12, "completion_tokens": 20, "total_tokens": 32}
 

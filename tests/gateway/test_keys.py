@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.gateway.conftest import House, asked
-from tokenwell.service.services import Services
+from tokenwell.service.access.services import Services
 
 
 async def test_a_services_key_is_charged_under_its_service_with_its_defaults(house: House) -> None:

@@ -15,7 +15,7 @@ from tokenwell.core.usage import Usage
 from tokenwell.errors import CommitUnknown
 from tokenwell.gateway.metrics import LOST
 from tokenwell.gateway.settlement import Bill, Call, Settlements
-from tokenwell.service.keys import Keys
+from tokenwell.service.access.keys import Keys
 
 
 async def test_without_its_database_the_gateway_serves_no_ai_and_recovers_by_itself(database_url: str) -> None:

@@ -27,7 +27,7 @@ from tokenwell.core.health import Thresholds
 from tokenwell.core.journal import ESTIMATED
 from tokenwell.gateway.app import Gateway, create_gateway
 from tokenwell.gateway.upstream import HttpUpstream
-from tokenwell.service.keys import Keys
+from tokenwell.service.access.keys import Keys
 from tokenwell.service.meter import Meter
 from tokenwell.service.shapes import LedgerLine
 

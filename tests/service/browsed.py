@@ -9,7 +9,7 @@ from typing import Any
 from tests.doubles import FrozenClock
 from tokenwell import Entry, Meter
 from tokenwell.core.journal import EntryKind
-from tokenwell.service.browsing import LedgerFilter
+from tokenwell.service.records.browsing import LedgerFilter
 
 ROUNDS = 16
 LINES_A_ROUND = 100

@@ -16,7 +16,7 @@ import pytest
 
 from tests.wiring.processes import running
 from tokenwell import Meter
-from tokenwell.service.keys import Keys
+from tokenwell.service.access.keys import Keys
 
 CALLERS = 12
 ROUNDS = 3

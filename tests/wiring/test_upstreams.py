@@ -11,7 +11,7 @@ from tests.gateway.upstreams import FakeUpstream
 from tests.wiring.test_application import ask, opened
 from tokenwell.config import Settings
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.keys import Keys
+from tokenwell.service.access.keys import Keys
 from tokenwell.wiring import create_app, open_meter, serve
 
 FILE = """

@@ -22,8 +22,8 @@ from tokenwell.alerts.sending import Dropped, Prepared, Sending
 from tokenwell.core.alerts import MILLION, wait_after
 from tokenwell.errors import SealBroken, StoreError
 from tokenwell.observability import DELIVERIES
-from tokenwell.store import deliveries as store
-from tokenwell.store.deliveries import Attempt, Delivery, DeliveryStatus, Lane
+from tokenwell.store.notices import deliveries as store
+from tokenwell.store.notices.deliveries import Attempt, Delivery, DeliveryStatus, Lane
 from tokenwell.store.reader import reading
 from tokenwell.store.writer import transaction
 

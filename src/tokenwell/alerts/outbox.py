@@ -10,9 +10,9 @@ import sqlalchemy
 
 from tokenwell.core.alerts import ABOUT, AT_ONCE, FOR_ORGANIZATION, FOR_PLATFORM, Schedule, due_at
 from tokenwell.core.happenings import PLATFORM, Event
-from tokenwell.store import channels, outbox
-from tokenwell.store.channels import Channel, ChannelKind, Reader
-from tokenwell.store.deliveries import DeliveryKind, NewDelivery
+from tokenwell.store.notices import channels, outbox
+from tokenwell.store.notices.channels import Channel, ChannelKind, Reader
+from tokenwell.store.notices.deliveries import DeliveryKind, NewDelivery
 from tokenwell.store.reader import reading
 from tokenwell.store.writer import transaction
 

@@ -18,9 +18,9 @@ from tokenwell.alerts.words import Words
 from tokenwell.core.alerts import CHANNEL_PURPOSE, UNSUBSCRIBE_PURPOSE, Secret, Subscription
 from tokenwell.core.happenings import PLATFORM, EventKind
 from tokenwell.core.letters import LETTER_PURPOSE, Letter
-from tokenwell.store import channels, events
-from tokenwell.store.channels import Channel, ChannelKind
-from tokenwell.store.deliveries import Delivery, DeliveryKind
+from tokenwell.store.notices import channels, events
+from tokenwell.store.notices.channels import Channel, ChannelKind
+from tokenwell.store.notices.deliveries import Delivery, DeliveryKind
 from tokenwell.store.reader import reading
 
 

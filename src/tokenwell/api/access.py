@@ -13,9 +13,9 @@ from tokenwell.api.operations import CurrentCall, Cursor, Limit, OrganizationId,
 from tokenwell.api.wire import shaped
 from tokenwell.client import bodies, managed, shapes
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.access import Scope
-from tokenwell.service.keys import GatewayKey
-from tokenwell.service.services import ServiceLine
+from tokenwell.service.access.keys import GatewayKey
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.access.services import ServiceLine
 
 services = APIRouter(prefix="/v1/organizations/{organization_id}/services", tags=["AI services"])
 keys = APIRouter(prefix="/v1/organizations/{organization_id}/keys", tags=["Gateway keys"])

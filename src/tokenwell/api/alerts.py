@@ -14,9 +14,9 @@ from tokenwell.client.shapes import Page
 from tokenwell.core.alerts import Schedule
 from tokenwell.core.happenings import EventKind
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.access import Scope
-from tokenwell.service.subscriptions import Channel, ChannelKind, CreatedChannel, Delivery, DeliveryStatus, Wishes
-from tokenwell.service.wishes import minute_of
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.notices.subscriptions import Channel, ChannelKind, CreatedChannel, Delivery, DeliveryStatus, Wishes
+from tokenwell.service.notices.wishes import minute_of
 
 router = APIRouter(prefix="/v1/organizations/{organization_id}/channels", tags=["Alerts"])
 

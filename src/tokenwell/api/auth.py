@@ -17,9 +17,9 @@ from starlette.types import Scope as AsgiScope
 from tokenwell.api.problems import answer_error
 from tokenwell.core.happenings import Actor, ActorKind
 from tokenwell.errors import CredentialsInvalid, RequestsLimited, TokenwellError
-from tokenwell.service.access import Principal, Scope
-from tokenwell.service.keys import GatewayKey, Keys, KeyScope
-from tokenwell.service.platform_keys import PlatformKeys
+from tokenwell.service.access.keys import GatewayKey, Keys, KeyScope
+from tokenwell.service.access.platform_keys import PlatformKeys
+from tokenwell.service.access.scopes import Principal, Scope
 from tokenwell.service.ports import Clock
 
 GATEWAY_PREFIX = "tw_live_"

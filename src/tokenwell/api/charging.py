@@ -19,8 +19,8 @@ from tokenwell.core.limits import KeyLimits
 from tokenwell.core.receipts import Receipt
 from tokenwell.core.usage import Usage
 from tokenwell.errors import TokenwellError
-from tokenwell.service.access import Scope
-from tokenwell.service.keys import KeyScope, check_use
+from tokenwell.service.access.keys import KeyScope, check_use
+from tokenwell.service.access.scopes import Scope
 
 TAG = "Holds and debits"
 router = APIRouter(prefix="/v1/organizations/{organization_id}", tags=[TAG])

@@ -11,9 +11,9 @@ from tokenwell.api.operations import CurrentCall, Cursor, Limit, OrganizationId,
 from tokenwell.api.views import pack_view
 from tokenwell.api.wire import shaped
 from tokenwell.client import shapes, topups
-from tokenwell.service.access import Scope
-from tokenwell.service.codes import CodeBatch
+from tokenwell.service.access.scopes import Scope
 from tokenwell.service.shapes import PackLine
+from tokenwell.service.supply.codes import CodeBatch
 
 router = APIRouter(prefix="/v1", tags=["Codes"])
 

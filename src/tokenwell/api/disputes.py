@@ -12,9 +12,9 @@ from tokenwell.api.operations import CurrentCall, Cursor, Limit, OrganizationId,
 from tokenwell.api.wire import shaped
 from tokenwell.client import disputes as wire
 from tokenwell.client import shapes
-from tokenwell.service.access import Scope
-from tokenwell.service.disputes import Dispute, DisputeStatus
-from tokenwell.service.reconciliation import Compared, Reconciliation
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.records.disputes import Dispute, DisputeStatus
+from tokenwell.service.records.reconciliation import Compared, Reconciliation
 
 router = APIRouter(prefix="/v1", tags=["Disputes and reconciliation"])
 

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from tokenwell.api.auth import Caller
 from tokenwell.api.operations import Call, read_body, writes
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.access import Scope
+from tokenwell.service.access.scopes import Scope
 
 Handler = Callable[[Call, str, str], Awaitable[Response]]
 """What answers: given the call, the organization, and the thing that the address names (or nothing)."""

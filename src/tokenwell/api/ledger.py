@@ -20,8 +20,8 @@ from tokenwell.client import shapes
 from tokenwell.core.instants import parse_instant
 from tokenwell.core.journal import EntryKind
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.access import Scope
-from tokenwell.service.browsing import Dimension, LedgerFilter, UsageFilter, Width
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.records.browsing import Dimension, LedgerFilter, UsageFilter, Width
 from tokenwell.service.shapes import LedgerLine
 
 router = APIRouter(prefix="/v1/organizations/{organization_id}", tags=["Ledger and usage"])

@@ -28,7 +28,7 @@ from tokenwell.api.auth import Caller
 from tokenwell.api.wire import decode, encode
 from tokenwell.client.shapes import Page, Problem, Shape
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.access import Scope
+from tokenwell.service.access.scopes import Scope
 from tokenwell.service.suite import Suite
 
 SCOPE_FIELD = "x-tokenwell-scope"

@@ -13,7 +13,7 @@ from tokenwell.client import bodies, shapes
 from tokenwell.core.instants import parse_instant
 from tokenwell.core.receipts import ThresholdsSet
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.access import Scope
+from tokenwell.service.access.scopes import Scope
 
 router = APIRouter(prefix="/v1/organizations", tags=["Organizations"])
 

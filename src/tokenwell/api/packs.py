@@ -13,7 +13,7 @@ from tokenwell.api.wire import shaped
 from tokenwell.client import bodies, shapes
 from tokenwell.core.instants import parse_instant
 from tokenwell.core.packs import PackStatus
-from tokenwell.service.access import Scope
+from tokenwell.service.access.scopes import Scope
 from tokenwell.service.shapes import PackLine
 
 router = APIRouter(prefix="/v1/organizations/{organization_id}", tags=["Packs"])

@@ -16,9 +16,9 @@ from tokenwell.client import bodies, managed
 from tokenwell.client.shapes import Page
 from tokenwell.core.instants import parse_instant
 from tokenwell.errors import PersonNotFound, RequestInvalid
-from tokenwell.service.access import Scope
-from tokenwell.service.audit import AuditFilter, AuditLine
-from tokenwell.service.members import Member
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.identity.members import Member
+from tokenwell.service.records.audit import AuditFilter, AuditLine
 
 members = APIRouter(prefix="/v1/organizations/{organization_id}/members", tags=["Members"])
 records = APIRouter(prefix="/v1", tags=["Events and audit log"])

@@ -9,7 +9,7 @@ from tokenwell.api.operations import CurrentCall, OrganizationId, page_of, reads
 from tokenwell.api.wire import shaped
 from tokenwell.client import bodies, shapes
 from tokenwell.core.rates import Rate
-from tokenwell.service.access import Scope
+from tokenwell.service.access.scopes import Scope
 
 router = APIRouter(prefix="/v1", tags=["Platform"])
 

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from tokenwell.api.operations import CurrentCall, Cursor, Limit, OrganizationId, page_of, reads, writes
 from tokenwell.api.wire import shaped
 from tokenwell.client import shapes, topups
-from tokenwell.service.access import Scope
-from tokenwell.service.schedules import Schedule
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.supply.schedules import Schedule
 
 router = APIRouter(prefix="/v1", tags=["Schedules"])
 

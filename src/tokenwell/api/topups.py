@@ -14,9 +14,9 @@ from tokenwell.api.wire import shaped
 from tokenwell.client import shapes, topups
 from tokenwell.core.forecast import Outlook
 from tokenwell.core.packs import PackStatus
-from tokenwell.service.access import Scope
+from tokenwell.service.access.scopes import Scope
 from tokenwell.service.shapes import PackLine
-from tokenwell.service.topups import Topup, TopupStatus
+from tokenwell.service.supply.topups import Topup, TopupStatus
 
 router = APIRouter(prefix="/v1", tags=["Top-ups"])
 

@@ -6,7 +6,7 @@ from tokenwell.api.wire import shaped
 from tokenwell.client import shapes
 from tokenwell.core.journal import ESTIMATED, LATE, Entry
 from tokenwell.core.receipts import Held, Receipt
-from tokenwell.service.browsing import UsageBuckets
+from tokenwell.service.records.browsing import UsageBuckets
 from tokenwell.service.shapes import LedgerLine, PackLine, UsageTotals
 
 

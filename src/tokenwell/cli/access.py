@@ -10,11 +10,11 @@ import click
 from tokenwell import wiring
 from tokenwell.cli.terminal import Call, Table, command, paged, parse_expiry, root, when
 from tokenwell.core.happenings import Actor, ActorKind
-from tokenwell.service.access import Scope
-from tokenwell.service.keys import CreatedKey, KeyScope
-from tokenwell.service.platform_keys import CreatedPlatformKey
+from tokenwell.service.access.keys import CreatedKey, KeyScope
+from tokenwell.service.access.platform_keys import CreatedPlatformKey
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.access.services import Lane, ServiceLine
 from tokenwell.service.ports import system_clock
-from tokenwell.service.services import Lane, ServiceLine
 
 _organization = click.argument("organization")
 _service = click.argument("service_id", metavar="SERVICE")

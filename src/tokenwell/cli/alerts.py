@@ -11,8 +11,8 @@ import click
 from tokenwell import wiring
 from tokenwell.cli.terminal import Call, Table, command, paged, root, when
 from tokenwell.core.happenings import PLATFORM, Actor, ActorKind, EventKind
+from tokenwell.service.notices.subscriptions import Channel, ChannelKind, DeliveryStatus, Wishes
 from tokenwell.service.ports import Page
-from tokenwell.service.subscriptions import Channel, ChannelKind, DeliveryStatus, Wishes
 from tokenwell.service.suite import Suite
 
 _BY = Actor(kind=ActorKind.COMMAND_LINE, name="Command line")

@@ -11,7 +11,7 @@ from tokenwell import wiring
 from tokenwell.cli.terminal import Call, Table, command, paged, root, when
 from tokenwell.cli.topups import me
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.disputes import Dispute, DisputeStatus
+from tokenwell.service.records.disputes import Dispute, DisputeStatus
 
 _organization = click.argument("organization")
 _dispute = click.argument("dispute_id", metavar="DISPUTE")

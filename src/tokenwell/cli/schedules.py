@@ -12,7 +12,7 @@ from tokenwell.cli.terminal import Call, Table, command, paged, root, when
 from tokenwell.cli.topups import me
 from tokenwell.errors import RequestInvalid
 from tokenwell.service.ports import system_clock
-from tokenwell.service.schedules import Schedule, Unit
+from tokenwell.service.supply.schedules import Schedule, Unit
 
 _organization = click.argument("organization")
 _schedule = click.argument("schedule_id", metavar="SCHEDULE")

@@ -13,7 +13,7 @@ from tokenwell.core.happenings import Actor, ActorKind
 from tokenwell.errors import TopupNotFound
 from tokenwell.service.ports import system_clock
 from tokenwell.service.suite import Suite
-from tokenwell.service.topups import Topup, TopupStatus
+from tokenwell.service.supply.topups import Topup, TopupStatus
 
 _organization = click.argument("organization")
 _request = click.option("--request", "topup_id", metavar="ID", help="Which request; else the one that is open.")

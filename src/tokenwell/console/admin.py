@@ -13,7 +13,7 @@ from tokenwell.console.frame import frame_of, reads
 from tokenwell.console.visits import Visit
 from tokenwell.core.health import State
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.directory import Standing
+from tokenwell.service.records.directory import Standing
 
 ORGANIZATIONS_A_PAGE = 25
 

@@ -21,10 +21,10 @@ from tokenwell.console.visits import Visit, console_of
 from tokenwell.core.alerts import ABOUT, Schedule
 from tokenwell.core.happenings import EventKind
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.access import Scope
-from tokenwell.service.inbox import KnownEvent
-from tokenwell.service.subscriptions import ChannelKind, Wishes
-from tokenwell.service.wishes import minute_of
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.notices.inbox import KnownEvent
+from tokenwell.service.notices.subscriptions import ChannelKind, Wishes
+from tokenwell.service.notices.wishes import minute_of
 
 ALERTS_A_PAGE = 50
 DELIVERIES_A_PAGE = 25

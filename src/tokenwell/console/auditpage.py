@@ -15,8 +15,8 @@ from starlette.routing import Route
 from tokenwell.console.formats import Formats
 from tokenwell.console.frame import frame_of, organization_of, reads, signed_in
 from tokenwell.console.visits import Visit
-from tokenwell.service.access import Scope
-from tokenwell.service.audit import AuditFilter, AuditLine
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.records.audit import AuditFilter, AuditLine
 
 ACTS_A_PAGE = 50
 NOUNS = ("service", "key", "platform_key", "person", "member", "pack", "organization", "rate", "topup", "channel", "dispute")

@@ -15,7 +15,7 @@ from tokenwell.console.visits import Visit
 from tokenwell.core.health import State, Thresholds, state_of
 from tokenwell.core.packs import Pack, PackStatus
 from tokenwell.errors import ThresholdsInvalid
-from tokenwell.service.access import Scope
+from tokenwell.service.access.scopes import Scope
 
 
 def pack_of(visit: Visit, organization_id: str) -> Pack:

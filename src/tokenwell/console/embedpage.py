@@ -17,7 +17,7 @@ from tokenwell.console.frame import frame_of, organization_of, path_of
 from tokenwell.console.pages import packs_context
 from tokenwell.console.visits import Visit, console_of
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.access import Scope
+from tokenwell.service.access.scopes import Scope
 
 
 async def show(request: Request) -> Response:

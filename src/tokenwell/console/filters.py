@@ -13,7 +13,7 @@ from starlette.datastructures import QueryParams
 from tokenwell.console.formats import UTC_NAME, Formats
 from tokenwell.core.journal import EntryKind
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.browsing import LedgerFilter
+from tokenwell.service.records.browsing import LedgerFilter
 
 RANGES = {"today": 1, "7d": 7, "30d": 30, "90d": 90}
 """The ranges offered, in days of the zone on show, today included."""

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from tokenwell.console.visits import Visit, console_of
 from tokenwell.core.identifiers import check_organization_id
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.access import Scope
+from tokenwell.service.access.scopes import Scope
 from tokenwell.service.ports import Organization
 
 Handler = Callable[[Request], Awaitable[Response]]

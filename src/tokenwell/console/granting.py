@@ -12,7 +12,7 @@ from tokenwell.console.frame import frame_of, organization_of, path_of
 from tokenwell.console.visits import Visit
 from tokenwell.core.health import State, Thresholds, state_of
 from tokenwell.core.receipts import Balance
-from tokenwell.service.access import Scope
+from tokenwell.service.access.scopes import Scope
 
 SIZES = (1_000_000, 5_000_000, 10_000_000, 50_000_000)
 """The amounts offered."""

@@ -20,8 +20,8 @@ from tokenwell.console.presenters import pack_label
 from tokenwell.console.visits import Visit
 from tokenwell.core.journal import ESTIMATED, LATE
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.access import Scope
-from tokenwell.service.browsing import Dimension, LedgerFilter
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.records.browsing import Dimension, LedgerFilter
 from tokenwell.service.shapes import LedgerLine
 
 LINES_A_PAGE = 50

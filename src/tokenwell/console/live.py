@@ -18,8 +18,8 @@ from starlette.routing import Route
 from tokenwell.console.frame import organization_of, signed_in
 from tokenwell.console.visits import Visit
 from tokenwell.errors import StoreError
-from tokenwell.service.access import Scope
-from tokenwell.service.directory import COUNTED, Pulse
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.records.directory import COUNTED, Pulse
 
 POLL_SECONDS = 1.0
 """How often the accounts of open organizations are looked at."""

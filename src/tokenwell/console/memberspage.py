@@ -13,9 +13,9 @@ from tokenwell.console.frame import check_platform, frame_of, organization_of, p
 from tokenwell.console.sheets import refused, sheet_of
 from tokenwell.console.visits import Visit
 from tokenwell.errors import Conflict, RequestInvalid
-from tokenwell.service.access import Scope
-from tokenwell.service.invitations import PLATFORM_ADMIN
-from tokenwell.service.people import Role
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.identity.invitations import PLATFORM_ADMIN
+from tokenwell.service.identity.people import Role
 
 MEMBERS_A_PAGE = 50
 

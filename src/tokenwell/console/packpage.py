@@ -18,9 +18,9 @@ from tokenwell.core.grants import ExtendDetail
 from tokenwell.core.journal import Entry, EntryKind
 from tokenwell.core.packs import PackStatus
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.access import Scope
-from tokenwell.service.browsing import LedgerFilter
-from tokenwell.service.proving import PARTS
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.records.browsing import LedgerFilter
+from tokenwell.service.records.proving import PARTS
 from tokenwell.service.shapes import PackLine
 
 LINES_A_PAGE = 50

@@ -23,10 +23,10 @@ from tokenwell.console.visits import Visit
 from tokenwell.core.forecast import Forecast
 from tokenwell.core.health import State, Thresholds
 from tokenwell.core.receipts import Balance
-from tokenwell.service.access import Scope
-from tokenwell.service.browsing import Dimension
+from tokenwell.service.access.scopes import Scope
 from tokenwell.service.meter import Meter
 from tokenwell.service.ports import Organization
+from tokenwell.service.records.browsing import Dimension
 
 LINES_A_PAGE = 50
 USAGE_DAYS = (1, 7, 30)

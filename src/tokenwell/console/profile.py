@@ -18,7 +18,7 @@ from tokenwell.console.sheets import refused, sheet_of
 from tokenwell.console.signin import LANGUAGE_SECONDS, checked_form
 from tokenwell.console.visits import LANGUAGE_COOKIE, Visit
 from tokenwell.errors import AccessDenied, RequestInvalid
-from tokenwell.service.people import Person
+from tokenwell.service.identity.people import Person
 from tokenwell.service.ports import Organization
 
 PATH = "/profile"

@@ -12,9 +12,9 @@ from tokenwell.console.frame import frame_of, organization_of, path_of, reads
 from tokenwell.console.sheets import listed, refused, sheet_of
 from tokenwell.console.visits import Visit
 from tokenwell.errors import AiStopped, Conflict, NotFound, RequestInvalid
-from tokenwell.service.access import Scope
-from tokenwell.service.keys import GatewayKey
-from tokenwell.service.services import Lane
+from tokenwell.service.access.keys import GatewayKey
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.access.services import Lane
 
 SERVICES_A_PAGE = 50
 KEYS_A_PAGE = 100

@@ -18,7 +18,7 @@ from tokenwell.console.catalogue import LANGUAGES
 from tokenwell.console.security import local_path
 from tokenwell.console.visits import LANGUAGE_COOKIE, Visit, console_of
 from tokenwell.errors import CredentialsInvalid, SecondFactorNeeded, SignInThrottled
-from tokenwell.service.people import SignedIn
+from tokenwell.service.identity.people import SignedIn
 
 LANGUAGE_SECONDS = 365 * 24 * 3600
 FIELD_LIMIT = 20

@@ -21,8 +21,8 @@ from tokenwell.console.visits import Visit, console_of
 from tokenwell.core.health import State
 from tokenwell.core.receipts import Balance
 from tokenwell.errors import AccessDenied, Conflict, NotFound, RequestsLimited
-from tokenwell.service.access import Scope
-from tokenwell.service.topups import WAITING, Topup, TopupStatus
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.supply.topups import WAITING, Topup, TopupStatus
 
 REQUESTS_A_PAGE = 25
 NEWS = timedelta(days=3)

@@ -16,8 +16,8 @@ from tokenwell.console.frame import frame_of, organization_of, path_of, reads
 from tokenwell.console.ledger import line_view
 from tokenwell.console.visits import Visit
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.access import Scope
-from tokenwell.service.browsing import (
+from tokenwell.service.access.scopes import Scope
+from tokenwell.service.records.browsing import (
     BUCKETS_LIMIT,
     Browsing,
     Dimension,

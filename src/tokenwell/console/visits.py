@@ -21,8 +21,8 @@ from tokenwell.console.catalogue import DEFAULT_LANGUAGE, HTML_LANGUAGES, LANGUA
 from tokenwell.console.formats import UTC_NAME, Formats
 from tokenwell.console.outlook import Forecasts
 from tokenwell.errors import CredentialsInvalid
-from tokenwell.service.access import Principal, Scope, principal_of
-from tokenwell.service.people import Membership, Session
+from tokenwell.service.access.scopes import Principal, Scope, principal_of
+from tokenwell.service.identity.people import Membership, Session
 from tokenwell.service.suite import Suite
 
 LANGUAGE_COOKIE = "tokenwell_language"

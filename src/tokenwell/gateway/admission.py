@@ -22,11 +22,11 @@ from tokenwell.gateway.expecting import Expectations, Expected
 from tokenwell.gateway.metrics import CLAMPED
 from tokenwell.gateway.reservations import Reservation, Terms
 from tokenwell.gateway.settlement import Call
+from tokenwell.service.access.keys import GatewayKey
+from tokenwell.service.access.services import Lane
 from tokenwell.service.answers import Answers
-from tokenwell.service.keys import GatewayKey
 from tokenwell.service.meter import Meter
 from tokenwell.service.policies import Policies, WhenShort
-from tokenwell.service.services import Lane
 
 LEAST_OUTPUT_TOKENS = 16
 """The least output a request is worth sending for, where the balance does not afford what it may come to."""

@@ -26,9 +26,9 @@ from tokenwell.gateway.responses import RESPONSES
 from tokenwell.gateway.settlement import Settlements
 from tokenwell.gateway.tokenizers import tokenizer
 from tokenwell.gateway.upstream import Upstream
+from tokenwell.service.access.keys import GatewayKey, Keys, KeyScope, check_use
 from tokenwell.service.answers import Answers
 from tokenwell.service.estimates import Estimates
-from tokenwell.service.keys import GatewayKey, Keys, KeyScope, check_use
 from tokenwell.service.meter import Meter
 from tokenwell.service.policies import Policies
 from tokenwell.service.ports import new_id

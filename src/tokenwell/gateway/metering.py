@@ -9,8 +9,8 @@ from tokenwell.gateway.exchange import Exchange
 from tokenwell.gateway.forwarding import Forwarding
 from tokenwell.gateway.settlement import Settlements
 from tokenwell.gateway.upstream import Upstream
+from tokenwell.service.access.keys import GatewayKey
 from tokenwell.service.answers import Answers
-from tokenwell.service.keys import GatewayKey
 
 
 class Metering:

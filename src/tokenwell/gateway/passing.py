@@ -16,8 +16,8 @@ from tokenwell.gateway.openai import OPENAI
 from tokenwell.gateway.receipts import REQUEST_ID, record_of
 from tokenwell.gateway.telling import JSON, Telling
 from tokenwell.gateway.upstream import Upstream, UpstreamAnswer
+from tokenwell.service.access.keys import GatewayKey, KeyScope, check_use
 from tokenwell.service.answers import Answers
-from tokenwell.service.keys import GatewayKey, KeyScope, check_use
 from tokenwell.service.meter import AsyncMeter
 
 FREE = {"/v1/messages/count_tokens", "/v1/moderations", "/v1/responses/input_tokens"}

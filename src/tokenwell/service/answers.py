@@ -8,8 +8,8 @@ import sqlalchemy
 
 from tokenwell.errors import NotFound
 from tokenwell.service.ports import Clock, system_clock
-from tokenwell.store import answers as store
-from tokenwell.store.answers import StoredAnswer
+from tokenwell.store.access import answers as store
+from tokenwell.store.access.answers import StoredAnswer
 from tokenwell.store.reader import reading
 from tokenwell.store.writer import transaction
 

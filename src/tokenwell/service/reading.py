@@ -21,9 +21,10 @@ from tokenwell.errors import PackNotFound, RequestInvalid, RequestNotFound
 from tokenwell.service.pages import CURSOR_INVALID, PAGE_LIMIT, check_limit, number_in
 from tokenwell.service.ports import Clock, Organization, Page
 from tokenwell.service.shapes import LedgerLine, PackLine, UsageTotals, Verified
-from tokenwell.store import history, reader
-from tokenwell.store.auditing import audit
+from tokenwell.store import reader
 from tokenwell.store.reader import reading
+from tokenwell.store.records import history
+from tokenwell.store.records.auditing import audit
 from tokenwell.store.rows import BUCKET_MICROS
 
 

@@ -5,37 +5,37 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-from tokenwell.service.approval_links import ApprovalLinks
-from tokenwell.service.audit import Audit
-from tokenwell.service.backward import Backward
-from tokenwell.service.browsing import Browsing
-from tokenwell.service.codes import Codes
-from tokenwell.service.directory import Directory
-from tokenwell.service.disputes import Disputes
-from tokenwell.service.embedding import Embedding
-from tokenwell.service.emergencies import Emergencies
-from tokenwell.service.first_run import FirstRun
-from tokenwell.service.inbox import Inbox
-from tokenwell.service.indexing import Indexing
-from tokenwell.service.invitations import Invitations
-from tokenwell.service.keys import Keys
-from tokenwell.service.members import Members
+from tokenwell.service.access.embedding import Embedding
+from tokenwell.service.access.keys import Keys
+from tokenwell.service.access.platform_keys import PlatformKeys
+from tokenwell.service.access.sealing import Sealer
+from tokenwell.service.access.services import Services
+from tokenwell.service.identity.first_run import FirstRun
+from tokenwell.service.identity.invitations import Invitations
+from tokenwell.service.identity.members import Members
+from tokenwell.service.identity.people import People
+from tokenwell.service.identity.resets import Resets
+from tokenwell.service.identity.second_factors import SecondFactors
+from tokenwell.service.identity.single_sign_on import SingleSignOn
 from tokenwell.service.meter import Meter
+from tokenwell.service.notices.inbox import Inbox
+from tokenwell.service.notices.post import Mailer, Post
+from tokenwell.service.notices.subscriptions import Subscriptions
 from tokenwell.service.packs import Packs
-from tokenwell.service.people import People
-from tokenwell.service.platform_keys import PlatformKeys
 from tokenwell.service.policies import Policies
-from tokenwell.service.post import Mailer, Post
-from tokenwell.service.proving import Proving
-from tokenwell.service.reconciliation import Reconciliations
-from tokenwell.service.resets import Resets
-from tokenwell.service.schedules import Schedules
-from tokenwell.service.sealing import Sealer
-from tokenwell.service.second_factors import SecondFactors
-from tokenwell.service.services import Services
-from tokenwell.service.single_sign_on import SingleSignOn
-from tokenwell.service.subscriptions import Subscriptions
-from tokenwell.service.topups import Topups
+from tokenwell.service.records.audit import Audit
+from tokenwell.service.records.backward import Backward
+from tokenwell.service.records.browsing import Browsing
+from tokenwell.service.records.directory import Directory
+from tokenwell.service.records.disputes import Disputes
+from tokenwell.service.records.indexing import Indexing
+from tokenwell.service.records.proving import Proving
+from tokenwell.service.records.reconciliation import Reconciliations
+from tokenwell.service.supply.approval_links import ApprovalLinks
+from tokenwell.service.supply.codes import Codes
+from tokenwell.service.supply.emergencies import Emergencies
+from tokenwell.service.supply.schedules import Schedules
+from tokenwell.service.supply.topups import Topups
 
 
 def _passing_key() -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from tokenwell.config import Settings
 from tokenwell.errors import TokenwellError
 from tokenwell.service.ports import new_id
 from tokenwell.service.suite import Suite
-from tokenwell.service.topups import TopupStatus
+from tokenwell.service.supply.topups import TopupStatus
 from tokenwell.wiring.opening import open_guard
 
 

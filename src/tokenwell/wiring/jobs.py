@@ -19,10 +19,10 @@ from tokenwell.alerts.outbox import Outbox
 from tokenwell.config import Settings
 from tokenwell.observability import configure_logging
 from tokenwell.service.jobs import LEASE, Job, Runner, Turn
+from tokenwell.service.notices.watching import Watching
 from tokenwell.service.ports import Clock, system_clock
 from tokenwell.service.retention import delete_old
 from tokenwell.service.suite import Suite
-from tokenwell.service.watching import Watching
 from tokenwell.wiring.alerts import open_deliverer, open_outbox
 from tokenwell.wiring.opening import open_patiently, open_suite
 

@@ -16,15 +16,15 @@ from tokenwell.alerts.addresses import Guard
 from tokenwell.config import Settings
 from tokenwell.core.health import Thresholds
 from tokenwell.errors import StoreError, StoreUnavailable
-from tokenwell.service.keys import Keys
+from tokenwell.service.access.keys import Keys
+from tokenwell.service.access.sealing import Sealer, keys_in
+from tokenwell.service.identity.people import People
+from tokenwell.service.identity.provider import Provider, ProviderSettings
+from tokenwell.service.identity.single_sign_on import SingleSignOn
 from tokenwell.service.meter import Meter
-from tokenwell.service.people import People
+from tokenwell.service.notices.post import Post
 from tokenwell.service.ports import Clock, system_clock
-from tokenwell.service.post import Post
-from tokenwell.service.provider import Provider, ProviderSettings
 from tokenwell.service.ratebook import Unrated
-from tokenwell.service.sealing import Sealer, keys_in
-from tokenwell.service.single_sign_on import SingleSignOn
 from tokenwell.service.suite import Suite
 from tokenwell.store.dialects import parse_database, translate
 from tokenwell.store.migration import revision_of

@@ -12,7 +12,7 @@ from tokenwell.config import Settings
 from tokenwell.gateway.models import load_catalogue
 from tokenwell.localmodel import LocalModel
 from tokenwell.observability import configure_logging
-from tokenwell.service.first_run import FirstRun
+from tokenwell.service.identity.first_run import FirstRun
 from tokenwell.service.ports import system_clock
 from tokenwell.serving import bind, run_app, run_workers, stopped_by_signals
 from tokenwell.wiring.application import Application, create_app

@@ -1,0 +1,1 @@
+"""Identity: people, how they come in, and what they belong to."""

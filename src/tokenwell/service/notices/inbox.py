@@ -1,0 +1,62 @@
+"""The inbox: what happened in an organization, and which of it a person has read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import sqlalchemy
+
+from tokenwell.core.alerts import RINGING
+from tokenwell.core.happenings import PLATFORM
+from tokenwell.core.identifiers import is_organization_id
+from tokenwell.errors import OrganizationNotFound
+from tokenwell.service.pages import check_limit, page_of
+from tokenwell.service.ports import Clock, Page
+from tokenwell.store.identity.people import has_organization
+from tokenwell.store.notices import events
+from tokenwell.store.notices.events import KnownEvent
+from tokenwell.store.reader import reading
+from tokenwell.store.writer import transaction
+
+__all__ = ["Inbox", "KnownEvent"]
+
+UNREAD_LIMIT = 100
+"""Unread events are counted up to this many of the newest."""
+
+
+class Inbox:
+    """The events in one database, as people read them. Its methods block."""
+
+    def __init__(self, engine: sqlalchemy.Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def history(
+        self, organization_id: str, *, person_id: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[KnownEvent]:
+        """Return a page of an organization's events, newest first, each with whether the person has read it."""
+        check_limit(limit)
+        with reading(self._engine) as connection:
+            check_organization(connection, organization_id)
+            found = events.events_of(connection, organization_id, person_id=person_id, before=cursor, limit=limit + 1)
+        return page_of(found, limit)
+
+    def unread(self, organization_id: str, person_id: str) -> tuple[KnownEvent, ...]:
+        """Return the events among the newest UNREAD_LIMIT that a person has not read, newest first, of the kinds that count."""
+        with reading(self._engine) as connection:
+            found = events.events_of(connection, organization_id, person_id=person_id, kinds=RINGING, limit=UNREAD_LIMIT)
+        return tuple(each for each in found if not each.is_read)
+
+    def mark_read(self, organization_id: str, person_id: str, event_ids: Collection[str]) -> int:
+        """Note that a person has read events; returns of how many that was news."""
+        with transaction(self._engine) as connection:
+            check_organization(connection, organization_id)
+            return events.mark_read(connection, organization_id, person_id, list(event_ids)[:UNREAD_LIMIT], self._clock())
+
+
+def check_organization(connection: sqlalchemy.Connection, organization_id: str) -> None:
+    """Return if there is such an organization; the platform counts as one. Raises OrganizationNotFound."""
+    if organization_id == PLATFORM:
+        return
+    if not is_organization_id(organization_id) or not has_organization(connection, organization_id):
+        raise OrganizationNotFound(organization_id=organization_id)

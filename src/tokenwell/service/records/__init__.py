@@ -1,0 +1,1 @@
+"""Records: what happened, looked up, summed up, proved, doubted and reconciled."""

@@ -1,0 +1,1 @@
+"""Supply: how an organization gets new packs other than by a plain grant."""

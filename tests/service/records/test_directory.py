@@ -1,0 +1,77 @@
+"""The directory: the same order and the same balances on both databases, read page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from tests.doubles import FrozenClock
+from tokenwell.core.health import State, Thresholds
+from tokenwell.errors import RequestInvalid
+from tokenwell.service.meter import Meter
+from tokenwell.service.records.directory import Directory
+
+PLATFORM = Thresholds(5_000, 1_000)
+
+
+@pytest.fixture
+def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
+    with Meter(database_url, thresholds=PLATFORM, clock=clock) as meter:
+        yield meter
+
+
+@pytest.fixture
+def directory(meter: Meter, clock: FrozenClock) -> Directory:
+    return Directory(meter.engine, platform=PLATFORM, clock=clock)
+
+
+def test_it_agrees_with_each_organizations_own_balance(meter: Meter, directory: Directory, clock: FrozenClock) -> None:
+    for number in range(12):
+        name = f"org-{number:02}"
+        meter.create_organization(name, name=f"Organization {number}")
+        meter.grant(name, 1 + 700 * number)
+        if number % 3 == 0:
+            meter.grant(name, 4_000, expires_at=clock.now + timedelta(minutes=number + 1))
+        if number % 4 == 0:
+            meter.set_thresholds(name, warning=50, reserve=20)
+    clock.advance(timedelta(minutes=5))
+    found = []
+    cursor = None
+    while True:
+        page = directory.organizations(cursor=cursor, limit=5)
+        found += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert len(found) == 12
+    assert {each.organization_id for each in found} == {f"org-{number:02}" for number in range(12)}
+    for each in found:
+        balance = meter.balance(each.organization_id)
+        assert (each.balance_tokens, each.state, each.active_packs) == (
+            balance.balance_tokens,
+            balance.state,
+            balance.active_packs,
+        )
+        assert (each.warning_tokens, each.reserve_tokens) == (balance.warning_tokens, balance.reserve_tokens)
+    urgency = [State.AI_STOPPED, State.RUNNING_LOW, State.NORMAL]
+    keys = [(urgency.index(each.state), each.balance_tokens - each.reserve_tokens, each.organization_id) for each in found]
+    assert keys == sorted(keys)
+    counted = directory.counts()
+    assert counted == {state: sum(each.state is state for each in found) for state in urgency}
+
+
+def test_a_search_finds_parts_of_names_and_ids_and_nothing_else(meter: Meter, directory: Directory) -> None:
+    meter.create_organization("acme", name="100% Parts")
+    meter.create_organization("beta_2", name="Beta")
+    assert [each.organization_id for each in directory.organizations(search="0% p").items] == ["acme"]
+    assert [each.organization_id for each in directory.organizations(search="A_2").items] == ["beta_2"]
+    assert directory.organizations(search="%%").items == ()
+    assert directory.counts(search="beta") == {State.AI_STOPPED: 1, State.RUNNING_LOW: 0, State.NORMAL: 0}
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "1.2", "1.2.\x00", "9999.1.a", f"1.{2**63}.a"])
+def test_a_cursor_that_no_page_gave_is_refused(directory: Directory, cursor: str) -> None:
+    with pytest.raises(RequestInvalid):
+        directory.organizations(cursor=cursor)
