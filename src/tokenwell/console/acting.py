@@ -17,8 +17,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from tokenwell.console.formats import UTC_NAME, Formats, zone_named
+from tokenwell.console.forms import checked_form
 from tokenwell.console.frame import signed_in
-from tokenwell.console.signin import checked_form
 from tokenwell.console.visits import Visit
 from tokenwell.core.amounts import parse_amount
 from tokenwell.errors import AmountInvalid, Conflict, IdempotencyConflict, RequestInvalid

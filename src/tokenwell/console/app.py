@@ -13,28 +13,18 @@ from starlette.routing import Route
 from starlette.types import ExceptionHandler
 
 from tokenwell.config import Settings
-from tokenwell.console import (
-    accesspages,
-    admin,
-    alertspage,
-    changes,
-    embedpage,
-    granting,
-    ledgerpage,
-    live,
-    operations,
-    packpage,
-    pages,
-    security,
-    signin,
-    topuppages,
-    usagepage,
-)
+from tokenwell.console import live, operations, pages, security
+from tokenwell.console.access import embedpage, servicespage
+from tokenwell.console.identity import doorpages, memberspage, profile, signin
+from tokenwell.console.notices import alertspage
+from tokenwell.console.records import admin, auditpage, ledgerpage, packpage, usagepage
+from tokenwell.console.supply import changes, granting, topuppages
 from tokenwell.console.visits import Console, Visit, console_of
 from tokenwell.errors import NotFound, RequestInvalid, StoreError
 from tokenwell.service.suite import Suite
 
 _PAGES = (
+    signin,
     pages,
     granting,
     changes,
@@ -47,7 +37,11 @@ _PAGES = (
     operations,
     topuppages,
     alertspage,
-    accesspages,
+    servicespage,
+    memberspage,
+    auditpage,
+    profile,
+    doorpages,
 )
 """The modules of pages; each has its routes in `ROUTES`."""
 
@@ -62,7 +56,6 @@ def create_console(suite: Suite, settings: Settings) -> Starlette:
     console = Console(suite, settings)
     app = Starlette(
         routes=[
-            *signin.ROUTES,
             *(route for module in _PAGES for route in module.ROUTES),
             Route("/static/{name}", console.assets.serve),
         ],

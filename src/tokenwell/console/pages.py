@@ -12,13 +12,13 @@ from starlette.routing import Route
 from tokenwell.console.filters import Sieve
 from tokenwell.console.formats import Formats
 from tokenwell.console.frame import frame_of, organization_of, path_of, reads, signed_in
-from tokenwell.console.ledger import line_view, receipt_view
-from tokenwell.console.ledgerpage import ledger_context
 from tokenwell.console.listing import USAGE_RANGE, USAGE_RANGES, Asked, Listing, read_listing
 from tokenwell.console.outlook import PAST_DAYS, outlook_view
 from tokenwell.console.presenters import UsageRow, balance_view, next_expiry, packs_view, usage_row
-from tokenwell.console.topuppages import request_state
-from tokenwell.console.usagepage import DRAWN, Chart, chart_of
+from tokenwell.console.records.ledger import line_view, receipt_view
+from tokenwell.console.records.ledgerpage import ledger_context
+from tokenwell.console.records.usagepage import DRAWN, Chart, chart_of
+from tokenwell.console.supply.topuppages import request_state
 from tokenwell.console.visits import Visit
 from tokenwell.core.forecast import Forecast
 from tokenwell.core.health import State, Thresholds

@@ -15,36 +15,18 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from tokenwell.console.catalogue import LANGUAGES
+from tokenwell.console.forms import checked_form
 from tokenwell.console.security import local_path
 from tokenwell.console.visits import LANGUAGE_COOKIE, Visit, console_of
 from tokenwell.errors import CredentialsInvalid, SecondFactorNeeded, SignInThrottled
 from tokenwell.service.identity.people import SignedIn
 
 LANGUAGE_SECONDS = 365 * 24 * 3600
-FIELD_LIMIT = 20
 STEP_SECONDS = 300
 
 _log = logging.getLogger(__name__)
 sign_ins = ThreadPoolExecutor(max_workers=2, thread_name_prefix="sign-in")
 """Where passwords are checked: apart from the threads that read pages, which a flood of sign-ins must not hold up."""
-
-
-async def form_of(request: Request) -> dict[str, str]:
-    """Return the text fields of a form, the first of each name."""
-    async with request.form(max_files=0, max_fields=FIELD_LIMIT) as form:
-        fields: dict[str, str] = {}
-        for name, value in form.multi_items():
-            if isinstance(value, str):
-                fields.setdefault(name, value)
-        return fields
-
-
-async def checked_form(visit: Visit) -> dict[str, str]:
-    """Return a form that was sent from a page of ours. Raises HTTPException 403."""
-    form = await form_of(visit.request)
-    if not visit.allows(form):
-        raise HTTPException(403)
-    return form
 
 
 async def show(request: Request) -> Response:

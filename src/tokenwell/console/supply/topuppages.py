@@ -14,9 +14,9 @@ from starlette.routing import Route
 
 from tokenwell.console.acting import Done, Sent, acting, form_of
 from tokenwell.console.formats import Distance, distance
+from tokenwell.console.forms import checked_form
 from tokenwell.console.frame import frame_of, organization_of, path_of, reads
-from tokenwell.console.granting import Change, change_of, tokens_per_day
-from tokenwell.console.signin import checked_form
+from tokenwell.console.supply.granting import Change, change_of, tokens_per_day
 from tokenwell.console.visits import Visit, console_of
 from tokenwell.core.health import State
 from tokenwell.core.receipts import Balance

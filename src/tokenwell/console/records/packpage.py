@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.routing import Route
 
-from tokenwell.console.changes import pack_of
 from tokenwell.console.frame import frame_of, organization_of, path_of, reads
-from tokenwell.console.ledger import line_view
 from tokenwell.console.presenters import pack_label, pack_view
+from tokenwell.console.records.ledger import line_view
+from tokenwell.console.supply.changes import pack_of
 from tokenwell.console.visits import Visit
 from tokenwell.core.grants import ExtendDetail
 from tokenwell.core.journal import Entry, EntryKind

@@ -8,9 +8,9 @@ from starlette.exceptions import HTTPException
 
 from tokenwell.console.acting import Done, Sent, acting, form_of
 from tokenwell.console.frame import frame_of, organization_of, path_of
-from tokenwell.console.granting import change_of, tokens_per_day
-from tokenwell.console.ledger import receipt_view
 from tokenwell.console.presenters import pack_label
+from tokenwell.console.records.ledger import receipt_view
+from tokenwell.console.supply.granting import change_of, tokens_per_day
 from tokenwell.console.visits import Visit
 from tokenwell.core.health import State, Thresholds, state_of
 from tokenwell.core.packs import Pack, PackStatus

@@ -15,8 +15,8 @@ from starlette.routing import Route
 from tokenwell.console.filters import RANGES, VALUES, Sieve
 from tokenwell.console.formats import Formats
 from tokenwell.console.frame import frame_of, organization_of, path_of, reads, signed_in
-from tokenwell.console.ledger import line_view
 from tokenwell.console.presenters import pack_label
+from tokenwell.console.records.ledger import line_view
 from tokenwell.console.visits import Visit
 from tokenwell.core.journal import ESTIMATED, LATE
 from tokenwell.errors import RequestInvalid

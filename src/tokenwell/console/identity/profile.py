@@ -13,9 +13,10 @@ from starlette.routing import Route
 from tokenwell.console.acting import Done, Sent, Shown, acting
 from tokenwell.console.catalogue import LANGUAGES
 from tokenwell.console.formats import zone_named
+from tokenwell.console.forms import checked_form
 from tokenwell.console.frame import signed_in
+from tokenwell.console.identity.signin import LANGUAGE_SECONDS
 from tokenwell.console.sheets import refused, sheet_of
-from tokenwell.console.signin import LANGUAGE_SECONDS, checked_form
 from tokenwell.console.visits import LANGUAGE_COOKIE, Visit
 from tokenwell.errors import AccessDenied, RequestInvalid
 from tokenwell.service.identity.people import Person

@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders import build_entry
 from tests.doubles import START
-from tokenwell.console.ledger import formula_of, line_view, receipt_view
+from tokenwell.console.records.ledger import formula_of, line_view, receipt_view
 from tokenwell.core.health import State
 from tokenwell.core.journal import ESTIMATED, LATE, EntryKind, state_flag
 from tokenwell.core.rates import Rate, charge_of

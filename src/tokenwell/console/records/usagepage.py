@@ -13,7 +13,7 @@ from starlette.routing import Route
 from tokenwell.console.filters import LONGEST, RANGES, Span
 from tokenwell.console.formats import Formats
 from tokenwell.console.frame import frame_of, organization_of, path_of, reads
-from tokenwell.console.ledger import line_view
+from tokenwell.console.records.ledger import line_view
 from tokenwell.console.visits import Visit
 from tokenwell.errors import RequestInvalid
 from tokenwell.service.access.scopes import Scope

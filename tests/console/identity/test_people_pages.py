@@ -12,8 +12,8 @@ import pyotp
 import pytest
 from starlette.testclient import TestClient
 
+from tests.console.access.test_services_page import send
 from tests.console.browsing import Browser, Page
-from tests.console.test_services_page import send
 from tests.doubles import FrozenClock
 from tokenwell.config import Settings
 from tokenwell.console.app import create_console

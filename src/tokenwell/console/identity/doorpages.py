@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from tokenwell.console.forms import checked_form
+from tokenwell.console.identity.signin import sign_ins, signed_in_response
 from tokenwell.console.security import local_path
-from tokenwell.console.signin import checked_form, sign_ins, signed_in_response
 from tokenwell.console.visits import Visit, console_of
 from tokenwell.errors import AccessDenied, Conflict, CredentialsInvalid, LinkInvalid, RequestInvalid, SignInThrottled, SignOnFailed
 

@@ -1,0 +1,1 @@
+"""Access: the pages of AI services, their keys, and of framing."""

@@ -1,0 +1,1 @@
+"""Notices: the pages of who is told of what."""

@@ -1,0 +1,1 @@
+"""Supply: the forms and pages by which packs come, change and go."""
