@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from tests.gateway.conftest import House, asked, house_on
-from tests.gateway.upstreams import plain
+from tests.gateway.upstreams import plain, speaking
 from tokenwell.core.health import Thresholds
 from tokenwell.core.rates import Rate
 from tokenwell.errors import OrganizationNotFound, RequestInvalid
@@ -63,6 +63,19 @@ async def test_clamped_a_request_without_a_limit_is_given_one(poor: House) -> No
     policies(poor).set("acme", when_short="clamp")
     _, sent = await ask(poor)
     assert 40 < sent["max_completion_tokens"] < 100
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_the_receipt_tells_what_the_answer_was_limited_to(poor: House, streams: bool) -> None:
+    policies(poor).set("acme", when_short="clamp")
+    poor.upstream.answer = speaking("Hello", usage=USED) if streams else plain(usage=USED)
+    async with poor.ask(asked(max_tokens=500, stream=streams)) as response:
+        told = (await response.read()).decode() if streams else str(response.headers)
+    limit = json.loads(poor.upstream.requests[-1].body)["max_tokens"]
+    assert (f'"limited-to":{limit}' if streams else f"'x-tokenwell-limited-to': '{limit}'") in told
+    async with poor.ask(asked(max_tokens=20)) as response:
+        assert "x-tokenwell-limited-to" not in response.headers
+    await poor.settled()
 
 
 async def test_clamped_each_choice_gets_its_share_at_the_models_rate(poor: House) -> None:

@@ -15,7 +15,15 @@ import pytest
 from tests.doubles import START, FrozenClock
 from tokenwell import AsyncMeter, Meter, Receipt, State, Thresholds
 from tokenwell.core.identifiers import decode_id
-from tokenwell.errors import BalanceHeld, HoldAlreadySettled, IdempotencyConflict, OrganizationNotFound, StoreUnavailable
+from tokenwell.core.limits import KeyLimits
+from tokenwell.errors import (
+    BalanceHeld,
+    HoldAlreadySettled,
+    IdempotencyConflict,
+    LimitReached,
+    OrganizationNotFound,
+    StoreUnavailable,
+)
 from tokenwell.service.intake import Intake
 from tokenwell.service.meter import DEFAULT_THRESHOLDS
 from tokenwell.service.ports import new_bytes, new_id, system_clock
@@ -167,8 +175,26 @@ def test_a_block_settles_late_when_it_took_too_long(meter: Meter, clock: FrozenC
         assert held.settle(10).late
 
 
+def test_a_block_keeps_to_its_lane_and_to_its_keys_limits_as_it_grows_too(meter: Meter) -> None:
+    meter.grant("acme", 100)
+    with pytest.raises(BalanceHeld), meter.hold("acme", 30, reserve_tokens=80, lane="Tagging"):
+        raise AssertionError("entered")
+    with meter.hold("acme", 20, reserve_tokens=70) as held, pytest.raises(BalanceHeld):
+        held.extend(20)
+    limits = KeyLimits(tokens_per_day=50)
+    with meter.hold("acme", 30, key_id="k", limits=limits) as held:
+        with pytest.raises(LimitReached):
+            held.extend(30)
+        held.settle(30, key_id="k")
+    with pytest.raises(LimitReached), meter.hold("acme", 30, key_id="k", limits=limits):
+        raise AssertionError("entered")
+
+
 async def test_an_asynchronous_block_does_the_same(meter: Meter) -> None:
     meter.grant("acme", 100)
+    async with meter.aio.hold("acme", 20, reserve_tokens=70) as held:
+        with pytest.raises(BalanceHeld):
+            await held.extend(20)
     async with meter.aio.hold("acme", 30, key="k") as held:
         assert (held.hold.tokens, held.receipt, held_tokens(meter)) == (30, None, 30)
         receipt = await held.settle(10)

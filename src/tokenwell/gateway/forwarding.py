@@ -84,7 +84,7 @@ class Forwarding:
         reported = whole.reported()
         bill = self._bill_of(reported, 0 if reported else whole.text_bytes())
         receipt = await self._settle(bill, whole.answer_id)
-        await self._exchange.answer(200, answer.headers + headers_of(receipt, self._call.request_id), body)
+        await self._exchange.answer(200, answer.headers + headers_of(receipt, self._call.request_id, self._call.limited_to), body)
 
     async def _stream(self) -> None:
         """Answer piece by piece. A client that goes away stops the provider, and is charged what was said until then."""
@@ -114,7 +114,9 @@ class Forwarding:
             return
         try:
             receipt = await self._settle(self._bill_of_stream(stream), stream.answer_id)
-            await self._exchange.finish(comment_of(receipt, self._call.request_id) + (failure or stream.closing))
+            await self._exchange.finish(
+                comment_of(receipt, self._call.request_id, self._call.limited_to) + (failure or stream.closing)
+            )
         finally:
             if answer is not None:
                 await answer.finish()

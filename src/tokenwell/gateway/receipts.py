@@ -20,11 +20,12 @@ HEADER_PREFIX = b"x-tokenwell-"
 REQUEST_ID = HEADER_PREFIX + b"request-id"
 
 
-def headers_of(receipt: Receipt | None, request_id: str) -> Headers:
-    """Return a receipt as headers; without one, that the charge is still to be written."""
+def headers_of(receipt: Receipt | None, request_id: str, limited_to: int | None = None) -> Headers:
+    """Return a receipt as headers; without one, that the charge is still to be written. `limited_to` is the output limit that the
+    request was given since the balance afforded no more."""
     return [
         (HEADER_PREFIX + name.encode(), str(fact).lower().encode() if isinstance(fact, bool) else str(fact).encode())
-        for name, fact in _facts(receipt, request_id)
+        for name, fact in _facts(receipt, request_id, limited_to)
     ]
 
 
@@ -34,9 +35,9 @@ def refusal_headers(error: BalanceRefused) -> Headers:
     return [] if balance is None else [(HEADER_PREFIX + b"balance", b"%d" % balance)]
 
 
-def comment_of(receipt: Receipt | None, request_id: str) -> bytes:
+def comment_of(receipt: Receipt | None, request_id: str, limited_to: int | None = None) -> bytes:
     """Return the same as a comment of a stream of server-sent events, which clients skip: `: tokenwell {…}`."""
-    return b": tokenwell " + msgspec.json.encode(dict(_facts(receipt, request_id))) + b"\n\n"
+    return b": tokenwell " + msgspec.json.encode(dict(_facts(receipt, request_id, limited_to))) + b"\n\n"
 
 
 def record_of(lines: Sequence[LedgerLine]) -> bytes:
@@ -75,9 +76,10 @@ def _drawn(line: LedgerLine) -> dict[str, Any]:
     return {"pack_id": line.entry.pack_id, "pack_number": line.pack_number, "amount": line.entry.amount_tokens}
 
 
-def _facts(receipt: Receipt | None, request_id: str) -> list[tuple[str, str | int]]:
+def _facts(receipt: Receipt | None, request_id: str, limited_to: int | None) -> list[tuple[str, str | int]]:
+    limited: list[tuple[str, str | int]] = [] if limited_to is None else [("limited-to", limited_to)]
     if receipt is None:
-        return [("request-id", request_id), ("settlement", "pending")]
+        return [("request-id", request_id), ("settlement", "pending"), *limited]
     facts: list[tuple[str, str | int]] = [
         ("request-id", receipt.request_id),
         ("charged", receipt.amount_tokens),
@@ -90,7 +92,7 @@ def _facts(receipt: Receipt | None, request_id: str) -> list[tuple[str, str | in
     ]
     if receipt.overage_tokens:
         facts.append(("overage", receipt.overage_tokens))
-    return facts
+    return facts + limited
 
 
 def _packs(receipt: Receipt) -> str:

@@ -175,13 +175,14 @@ class Meter:
 
     @contextmanager
     def hold(
-        self, organization_id: str, amount: int | str, *, ttl: timedelta = HOLD_TTL, key: str | None = None
+        self, organization_id: str, amount: int | str, *, ttl: timedelta = HOLD_TTL, key: str | None = None, **terms: Any
     ) -> Iterator[HeldRequest]:
         """Hold tokens for the block: settle inside it what was used. Left unsettled, the hold is released.
 
+        `terms` are those of `open_hold` and count for its growths, too: `limits` with their `key_id`, `reserve_tokens` and `lane`.
         Where the database failed while settling, the hold is kept: the tokens were used, and settling it again charges them.
         """
-        request = HeldRequest(self, organization_id, self.open_hold(organization_id, amount, ttl=ttl, key=key))
+        request = HeldRequest(self, organization_id, self.open_hold(organization_id, amount, ttl=ttl, key=key, **terms), terms)
         try:
             yield request
         finally:
@@ -244,13 +245,16 @@ class AsyncMeter:
 
     @asynccontextmanager
     async def hold(
-        self, organization_id: str, amount: int | str, *, ttl: timedelta = HOLD_TTL, key: str | None = None
+        self, organization_id: str, amount: int | str, *, ttl: timedelta = HOLD_TTL, key: str | None = None, **terms: Any
     ) -> AsyncIterator[AsyncHeldRequest]:
         """Hold tokens for the block: settle inside it what was used. Left unsettled, the hold is released.
 
+        `terms` are those of `open_hold` and count for its growths, too: `limits` with their `key_id`, `reserve_tokens` and `lane`.
         Where the database failed while settling, the hold is kept: the tokens were used, and settling it again charges them.
         """
-        request = AsyncHeldRequest(self, organization_id, await self.open_hold(organization_id, amount, ttl=ttl, key=key))
+        request = AsyncHeldRequest(
+            self, organization_id, await self.open_hold(organization_id, amount, ttl=ttl, key=key, **terms), terms
+        )
         try:
             yield request
         finally:
@@ -291,9 +295,11 @@ class HeldRequest:
     """A hold inside its block. `receipt` is set once it is settled; `is_kept` says that leaving the block must not
     release it."""
 
-    def __init__(self, meter: Meter, organization_id: str, held: Held) -> None:
+    def __init__(self, meter: Meter, organization_id: str, held: Held, terms: Mapping[str, Any]) -> None:
         self._meter = meter
         self._organization_id = organization_id
+        # The key's id is known by the hold.
+        self._terms = {name: term for name, term in terms.items() if name != "key_id"}
         self.hold = held.hold
         self.id = held.hold.id
         self.receipt: Receipt | None = None
@@ -301,7 +307,7 @@ class HeldRequest:
 
     def extend(self, more_tokens: int | str, *, ttl: timedelta | None = None, key: str | None = None) -> Held:
         """Let the hold reserve more, as `Meter.extend_hold` does."""
-        held = self._meter.extend_hold(self._organization_id, self.id, more_tokens, ttl=ttl, key=key)
+        held = self._meter.extend_hold(self._organization_id, self.id, more_tokens, ttl=ttl, key=key, **self._terms)
         self.hold = held.hold
         return held
 
@@ -320,9 +326,11 @@ class AsyncHeldRequest:
     """A hold inside its asynchronous block. `receipt` is set once it is settled; `is_kept` says that leaving the block must not
     release it."""
 
-    def __init__(self, meter: AsyncMeter, organization_id: str, held: Held) -> None:
+    def __init__(self, meter: AsyncMeter, organization_id: str, held: Held, terms: Mapping[str, Any]) -> None:
         self._meter = meter
         self._organization_id = organization_id
+        # The key's id is known by the hold.
+        self._terms = {name: term for name, term in terms.items() if name != "key_id"}
         self.hold = held.hold
         self.id = held.hold.id
         self.receipt: Receipt | None = None
@@ -330,7 +338,7 @@ class AsyncHeldRequest:
 
     async def extend(self, more_tokens: int | str, *, ttl: timedelta | None = None, key: str | None = None) -> Held:
         """Let the hold reserve more, as `Meter.extend_hold` does."""
-        held = await self._meter.extend_hold(self._organization_id, self.id, more_tokens, ttl=ttl, key=key)
+        held = await self._meter.extend_hold(self._organization_id, self.id, more_tokens, ttl=ttl, key=key, **self._terms)
         self.hold = held.hold
         return held
 
