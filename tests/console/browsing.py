@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from typing import Any
 
+import sqlalchemy
 from starlette.testclient import TestClient
 
 from tokenwell.console.security import FORM_FIELD
@@ -79,3 +82,18 @@ class Browser:
     def sign_in(self, email: str, password: str = PASSWORD, next_path: str = "") -> Any:
         """Open the sign-in page and send its form."""
         return self.submit("/sign-in", "/sign-in", {"email": email, "password": password, "next": next_path})
+
+
+@contextmanager
+def statements_of(engine: sqlalchemy.Engine) -> Iterator[list[str]]:
+    """Give the list to which every statement is added that reaches the database meanwhile."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        seen.append(statement)
+
+    sqlalchemy.event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        sqlalchemy.event.remove(engine, "before_cursor_execute", note)

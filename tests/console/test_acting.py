@@ -124,6 +124,24 @@ def test_a_pack_is_extended_and_its_life_tells_it(ada: Browser, meter: Meter, cl
     assert "As agreed" in page.text
 
 
+def test_a_pack_s_note_is_changed_and_the_act_tells_from_what(ada: Browser, meter: Meter) -> None:
+    meter.grant("acme", 9_000, note="Q4 <plan>")
+    path = "/o/acme/packs/PK-1/note"
+    assert fields_of(ada.page(path))["note"] == "Q4 <plan>"
+    status, page, _ = send(ada, path, note="Q1", preview="1")
+    assert (status, "Note Q4 <plan> → Q1" in page.text) == (200, True)
+    status, page, _ = send(ada, path, note="x" * 501)
+    assert (status, "at most 500 characters" in page.text) == (422, True)
+    assert page.all("input", id="note", value="x" * 501)
+    assert send(ada, path, note="Q1")[0] == 303
+    assert "The note of PK-1 was changed." in ada.page("/o/acme/packs/PK-1").text
+    (line,) = meter.packs("acme").items
+    assert line.pack.note == "Q1"
+    with meter.engine.connect() as connection:
+        (act,) = connection.exec_driver_sql('SELECT actor_name, "before", "after" FROM act WHERE action = \'pack.note\'').all()
+    assert tuple(act) == ("Ada Root", '{"note":"Q4 <plan>"}', '{"note":"Q1"}')
+
+
 def test_a_refund_gives_back_all_that_is_left_unless_less_is_asked_for(ada: Browser, meter: Meter) -> None:
     meter.grant("acme", 9_000)
     meter.debit("acme", 3_000, key="req/1")
@@ -155,13 +173,13 @@ def test_thresholds_are_set_previewed_and_given_back(ada: Browser, meter: Meter)
 def test_only_the_platform_changes_packs(mei: Browser, meter: Meter) -> None:
     meter.grant("acme", 9_000)
     token = mei.page("/o/acme").csrf_token
-    for path in ("grant", "packs/PK-1/revoke", "packs/PK-1/extend", "thresholds", "refund?request=x"):
+    for path in ("grant", "packs/PK-1/revoke", "packs/PK-1/extend", "packs/PK-1/note", "thresholds", "refund?request=x"):
         assert mei.get(f"/o/acme/{path}").status_code == 403
         fields = {FORM_FIELD: token, "amount": "5", "note": "x", "expires": "never", "warning": "1", "reserve": "0"}
         assert mei.post(f"/o/acme/{path}", fields).status_code == 403
         assert mei.get(f"/o/beta/{path}").status_code == 404
     assert [line.status for line in meter.packs("acme").items] == [PackStatus.ACTIVE]
-    assert not [href for href in mei.page("/o/acme").having("href") if re.search("/grant|/revoke|/thresholds", href)]
+    assert not [href for href in mei.page("/o/acme").having("href") if re.search("/grant|/revoke|/note|/thresholds", href)]
 
 
 def test_a_form_without_its_token_changes_nothing(ada: Browser, meter: Meter) -> None:

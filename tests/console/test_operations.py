@@ -40,8 +40,24 @@ def test_usage_is_summed_for_each_organization(open_browser: OpenBrowser, meter:
     assert page.having("data-organization") == ["acme", "beta"]
     assert "Acme Parts acme 300" in page.text
     assert "Beta & Sons beta 4,050" in page.text
+    assert "4,350 tokens in 2 organizations (3 requests, 0 refunded)" in page.text
     assert "beta 50" in ada.page("/admin/usage?range=today").text
+    assert "50 tokens in 2 organizations (1 request, 0 refunded)" in ada.page("/admin/usage?range=today").text
+    assert "4,050 tokens in 1 organization (2 requests, 0 refunded)" in ada.page("/admin/usage?find=bet").text
     assert ada.page("/admin/usage?find=bet").having("data-organization") == ["beta"]
+
+
+def test_the_total_is_that_of_the_filter_on_every_page(ada: Browser, meter: Meter) -> None:
+    for number in range(26):
+        meter.create_organization(f"many-{number:02}")
+        meter.grant(f"many-{number:02}", 9_000)
+        meter.debit(f"many-{number:02}", 10, key="r")
+    meter.refund("many-00", "r", 4, key="back")
+    first = ada.page("/admin/usage?find=many")
+    told = "260 tokens in 26 organizations (26 requests, 4 refunded)"
+    assert len(first.having("data-organization")) == 25
+    assert told in first.text
+    assert told in ada.page(first.all("a", rel="next")[0]["href"]).text
 
 
 def test_a_rate_is_set_from_a_day_on_and_shown_as_in_force(ada: Browser, meter: Meter, clock: FrozenClock) -> None:

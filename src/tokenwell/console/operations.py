@@ -50,6 +50,7 @@ def read_usage(visit: Visit) -> dict[str, Any]:
     if since is None or until is None:
         raise RequestInvalid("a range begins and ends", field="range")
     page = directory.usage(since=since, until=until, search=find, cursor=cursor, limit=ORGANIZATIONS_A_PAGE)
+    of_all = directory.usage_total(since=since, until=until, search=find)
 
     def link(**changes: str | None) -> str:
         now: dict[str, str | None] = {**span.parameters(), "find": find}
@@ -58,6 +59,7 @@ def read_usage(visit: Visit) -> dict[str, Any]:
 
     return frame | {
         "rows": page.items,
+        "of_all": of_all,
         "cursor": page.next_cursor,
         "is_first_page": cursor is None,
         "span": span,

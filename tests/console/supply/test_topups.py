@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from starlette.testclient import TestClient
 
-from tests.console.browsing import Browser, Page
+from tests.console.browsing import Browser, Page, statements_of
 from tests.console.test_acting import fields_of, send
 from tests.doubles import FrozenClock
 from tokenwell.config import Settings
@@ -103,6 +103,20 @@ def test_the_platform_sees_who_waits_and_grants_with_a_look_before(ada: Browser,
     assert (line.pack.total_tokens, line.pack.note, line.pack.expires_at) == (6_000_000, "Black Friday", None)
     assert "No open requests" in ada.page("/admin/requests").text
     assert "Approved" in ada.page("/admin/requests?show=all").text
+
+
+def test_the_list_takes_as_many_statements_for_many_as_for_one(ada: Browser, meter: Meter, topups: Topups) -> None:
+    asked(topups)
+    ada.page("/admin/requests")
+    counts = []
+    for number in range(2):
+        with statements_of(meter.engine) as seen:
+            ada.page("/admin/requests")
+        counts.append(len(seen))
+        meter.create_organization(f"another-{number}", name="Another")
+        topups.ask(f"another-{number}", 1_000, note="", by=MEI)
+    assert counts[0] == counts[1]
+    assert ada.page("/admin/requests").text.count("Another") >= 2
 
 
 def test_the_organization_reads_that_ai_is_running_again(mei: Browser, meter: Meter, topups: Topups, clock: FrozenClock) -> None:

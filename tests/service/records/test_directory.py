@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from tests.doubles import FrozenClock
+from tests.doubles import START, FrozenClock
 from tokenwell.core.health import State, Thresholds
 from tokenwell.errors import RequestInvalid
 from tokenwell.service.meter import Meter
 from tokenwell.service.records.directory import Directory
+from tokenwell.service.shapes import UsageTotals
 
 PLATFORM = Thresholds(5_000, 1_000)
 
@@ -75,3 +76,29 @@ def test_a_search_finds_parts_of_names_and_ids_and_nothing_else(meter: Meter, di
 def test_a_cursor_that_no_page_gave_is_refused(directory: Directory, cursor: str) -> None:
     with pytest.raises(RequestInvalid):
         directory.organizations(cursor=cursor)
+
+
+def test_the_usage_of_all_is_the_sum_of_each(meter: Meter, directory: Directory, clock: FrozenClock) -> None:
+    for number, name in enumerate(("acme", "beta", "gamma")):
+        meter.create_organization(name, name=name.capitalize())
+        meter.grant(name, 90_000)
+        meter.debit(name, 100 * (number + 1), prompt_tokens=60, completion_tokens=40, model="m", key="r")
+    meter.refund("beta", "r", 50, key="back")
+    clock.advance(timedelta(days=2))
+    meter.debit("gamma", 7)
+    since, until = START - timedelta(minutes=30), START + timedelta(minutes=30)
+    for search in ("", "a", "beta", "%"):
+        rows = directory.usage(since=since, until=until, search=search).items
+        of_all = directory.usage_total(since=since, until=until, search=search)
+        assert of_all.organizations == len(rows)
+        for name in UsageTotals.__struct_fields__:
+            assert getattr(of_all.total, name) == sum(getattr(row.total, name) for row in rows), (search, name)
+    assert directory.usage_total(since=since, until=until).total.debited_tokens == 600
+    with pytest.raises(RequestInvalid):
+        directory.usage_total(since=until, until=since)
+
+
+def test_names_are_read_at_once(meter: Meter, directory: Directory) -> None:
+    meter.create_organization("acme", name="Acme Parts")
+    assert directory.names(["acme", "acme", "nobody"]) == {"acme": "Acme Parts"}
+    assert directory.names([]) == {}

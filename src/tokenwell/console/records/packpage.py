@@ -82,6 +82,7 @@ def read_pack(visit: Visit) -> dict[str, Any]:
     return frame_of(visit, organization) | {
         "pack": pack_view(PackLine(pack=pack, status=status), None, now),
         "raw": pack,
+        "may_note": visit.may(Scope.PACKS_WRITE, organization.id),
         "may_change": visit.may(Scope.PACKS_WRITE, organization.id) and status in (PackStatus.ACTIVE, PackStatus.DEPLETED),
         "may_revoke": visit.may(Scope.PACKS_WRITE, organization.id) and status is not PackStatus.REVOKED,
         "life": [life_view(entry) for entry in suite.proving.life(organization.id, pack.id)],

@@ -10,6 +10,7 @@ from tokenwell.console.acting import Done, Sent, acting, form_of
 from tokenwell.console.frame import frame_of, organization_of, path_of
 from tokenwell.console.presenters import pack_label
 from tokenwell.console.records.ledger import receipt_view
+from tokenwell.console.sheets import sheet_of
 from tokenwell.console.supply.granting import change_of, tokens_per_day
 from tokenwell.console.visits import Visit
 from tokenwell.core.health import State, Thresholds, state_of
@@ -79,6 +80,20 @@ def extend(visit: Visit, sent: Sent) -> dict[str, Any] | Done:
         | form_of(sent, formats)
         | {"f": formats, "pack": pack, "label": pack_label(pack.number), "expiry": expires_at, "pack_status": pack.status(now)}
     )
+
+
+def note(visit: Visit, sent: Sent) -> dict[str, Any] | Done:
+    """Show a pack's note, or change it."""
+    organization = organization_of(visit, Scope.PACKS_WRITE)
+    pack = pack_of(visit, organization.id)
+    label = pack_label(pack.number)
+    if "note" not in sent.fields:
+        sent = Sent(fields={"note": pack.note, **sent.fields}, is_final=False, problems={})
+    wanted, back = sent.note(), path_of(organization.id, "packs", label)
+    if sent.is_final and not sent.problems:
+        visit.console.suite.packs.set_note(organization.id, pack.id, wanted, by=visit.principal.actor)
+        return Done(path=back, said="noted", about=label)
+    return sheet_of(visit, sent, organization, "pack_note", back, nav="packs", pack=pack, label=label, wanted=wanted)
 
 
 def refund(visit: Visit, sent: Sent) -> dict[str, Any] | Done:
@@ -167,6 +182,7 @@ def _only(sent: Sent, *fields: str) -> None:
 ROUTES = [
     *acting("/o/{organization}/packs/{pack}/revoke", "revoke", revoke),
     *acting("/o/{organization}/packs/{pack}/extend", "extend", extend),
+    *acting("/o/{organization}/packs/{pack}/note", "sheet", note),
     *acting("/o/{organization}/refund", "refund", refund),
     *acting("/o/{organization}/thresholds", "thresholds", thresholds),
 ]

@@ -156,7 +156,7 @@ def read_requests(visit: Visit) -> dict[str, Any]:
     shows_all, cursor = query.get("show") == "all", query.get("before") or None
     statuses = tuple(TopupStatus) if shows_all else WAITING
     page = visit.console.suite.topups.list(statuses=statuses, cursor=cursor, limit=REQUESTS_A_PAGE)
-    names = {each.organization_id: visit.console.meter.organization(each.organization_id).name for each in page.items}
+    names = visit.console.suite.directory.names(each.organization_id for each in page.items)
     return frame | {
         "rows": page.items,
         "names": names,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -66,6 +66,13 @@ class UsageOf(msgspec.Struct, frozen=True, kw_only=True):
 
     organization_id: str
     name: str
+    total: UsageTotals
+
+
+class UsageOfAll(msgspec.Struct, frozen=True, kw_only=True):
+    """What some organizations used together in a range of time."""
+
+    organizations: int
     total: UsageTotals
 
 
@@ -135,9 +142,7 @@ class Directory:
         check_limit(limit)
         if cursor is not None and not is_organization_id(cursor):
             raise RequestInvalid(CURSOR_INVALID, field="cursor")
-        since_micros, until_micros = to_micros(to_utc(since, field="since")), to_micros(to_utc(until, field="until"))
-        if since_micros % BUCKET_MICROS or until_micros % BUCKET_MICROS or not since < until:
-            raise RequestInvalid("usage is summed by quarters of an hour", field="since")
+        since_micros, until_micros = _quarters(since, until)
         with reading(self._engine) as connection:
             rows = store.usage(
                 connection,
@@ -149,6 +154,18 @@ class Directory:
             )
         items = tuple(_usage_of(row) for row in rows[:limit])
         return Page(items, items[-1].organization_id if len(rows) > limit else None)
+
+    def usage_total(self, *, since: datetime, until: datetime, search: str = "") -> UsageOfAll:
+        """Return what all organizations that are searched for used together in [since, until). Raises RequestInvalid."""
+        since_micros, until_micros = _quarters(since, until)
+        with reading(self._engine) as connection:
+            row = store.usage_total(connection, since_micros=since_micros, until_micros=until_micros, search=_searched(search))
+        return UsageOfAll(organizations=int(row.organizations), total=_totals_of(row))
+
+    def names(self, organization_ids: Iterable[str]) -> dict[str, str]:
+        """Return the names of some organizations, from one statement."""
+        with reading(self._engine) as connection:
+            return store.names(connection, sorted(set(organization_ids)))
 
     def used(self, organization_ids: Sequence[str], *, since: datetime, until: datetime) -> dict[str, int]:
         """Return what each of these organizations used in [since, until), both on quarters of an hour, from one statement."""
@@ -170,8 +187,18 @@ def _standing(row: sqlalchemy.Row[tuple[object, ...]]) -> Standing:
 
 
 def _usage_of(row: sqlalchemy.Row[Any]) -> UsageOf:
-    totals = {name: int(getattr(row, name)) for name in UsageTotals.__struct_fields__}
-    return UsageOf(organization_id=row.organization_id, name=row.name, total=UsageTotals(**totals))
+    return UsageOf(organization_id=row.organization_id, name=row.name, total=_totals_of(row))
+
+
+def _totals_of(row: sqlalchemy.Row[Any]) -> UsageTotals:
+    return UsageTotals(**{name: int(getattr(row, name)) for name in UsageTotals.__struct_fields__})
+
+
+def _quarters(since: datetime, until: datetime) -> tuple[int, int]:
+    since_micros, until_micros = to_micros(to_utc(since, field="since")), to_micros(to_utc(until, field="until"))
+    if since_micros % BUCKET_MICROS or until_micros % BUCKET_MICROS or not since < until:
+        raise RequestInvalid("usage is summed by quarters of an hour", field="since")
+    return since_micros, until_micros
 
 
 def _searched(search: str) -> str:

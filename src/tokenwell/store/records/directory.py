@@ -19,6 +19,8 @@ from tokenwell.store.rows import pack_from
 
 _account, _organization, _pack = schema.account, schema.organization, schema.pack
 
+_SUMS = ("debited_tokens", "refunded_tokens", "overage_tokens", "prompt_tokens", "completion_tokens", "requests")
+
 STOPPED, LOW, NORMAL = 0, 1, 2
 """How urgent a state is; the least is the most urgent."""
 
@@ -149,9 +151,8 @@ def usage(
     if search:
         named = named.where(*_chosen(None, search, _organization))
     page = named.order_by(_organization.c.organization_id).limit(limit).subquery("page")
-    names = ("debited_tokens", "refunded_tokens", "overage_tokens", "prompt_tokens", "completion_tokens", "requests")
     query = (
-        select(page.c.organization_id, page.c.name, *(func.coalesce(func.sum(rollup.c[name]), 0).label(name) for name in names))
+        select(page.c.organization_id, page.c.name, *(func.coalesce(func.sum(rollup.c[name]), 0).label(name) for name in _SUMS))
         .join_from(
             page,
             rollup,
@@ -166,6 +167,27 @@ def usage(
         .order_by(page.c.organization_id)
     )
     return connection.execute(query).all()
+
+
+def usage_total(connection: Connection, *, since_micros: int, until_micros: int, search: str) -> Row[Any]:
+    """Return what all organizations that are searched for used together in [since, until), and how many they are."""
+    rollup = schema.rollup
+    named = select(_organization.c.organization_id).where(*_chosen(None, search, _organization)).subquery("named")
+    own = and_(
+        rollup.c.organization_id == named.c.organization_id, rollup.c.bucket_at >= since_micros, rollup.c.bucket_at < until_micros
+    )
+    sums = (func.coalesce(func.sum(rollup.c[name]), 0).label(name) for name in _SUMS)
+    count = select(func.count()).select_from(named).scalar_subquery().label("organizations")
+    query: Select[Any] = select(*sums, count).select_from(named.join(rollup, own))
+    return connection.execute(query).one()
+
+
+def names(connection: Connection, organization_ids: Sequence[str]) -> dict[str, str]:
+    """Return the names of some organizations, from one statement."""
+    query = select(_organization.c.organization_id, _organization.c.name).where(
+        _organization.c.organization_id.in_(organization_ids)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def used(connection: Connection, organization_ids: Sequence[str], *, since_micros: int, until_micros: int) -> dict[str, int]:
