@@ -2,6 +2,7 @@
 
 run.txt    what Tokenwell runs with, and what builds it
 dev.txt    the same, and what tests and checks it
+peers.txt  what others wrote that speaks with the gateway in tests, in an environment of its own: its pins differ from ours
 model.txt  the small language model of `make run`; installed without its dependencies, which are for another runtime
 """
 
@@ -22,11 +23,12 @@ HEADER = "# Made by `make lock` from pyproject.toml; do not edit.\n"
 
 
 def main(*extra_options: str) -> None:
-    """Write the three lock files. Present pins are kept where they still fit; `--upgrade` takes the newest of everything."""
+    """Write the four lock files. Present pins are kept where they still fit; `--upgrade` takes the newest of everything."""
     run = PROJECT["build-system"]["requires"] + PROJECT["project"]["dependencies"]
     model = PROJECT["project"]["optional-dependencies"]["model"]
     lock("run.txt", run, *extra_options)
     lock("dev.txt", [*run, *PROJECT["dependency-groups"]["dev"]], *extra_options, constraint="run.txt")
+    lock("peers.txt", PROJECT["dependency-groups"]["peers"], *extra_options)
     lock("model.txt", model, *extra_options)
     cut("model.txt", {requirement.split("=")[0].rstrip("><~! ") for requirement in model})
 
