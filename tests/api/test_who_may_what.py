@@ -1,4 +1,4 @@
-"""Who may do what: every operation × every kind of key × the own and another organization.
+"""Who may do what: every operation × every kind of key × the own and another organization, on both databases.
 
 The rows are the law; the operations come from the routes themselves. A new operation without a row fails.
 """
@@ -6,7 +6,8 @@ The rows are the law; the operations come from the routes themselves. A new oper
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack, closing
+from datetime import timedelta
 
 import httpx2
 import pytest
@@ -14,11 +15,13 @@ from starlette.routing import Route
 
 from tests.api.platform import OTHER, OWN, Platform
 from tests.api.requests import DOCUMENT, Operation, operations
+from tests.databases import fresh_postgres, sqlite_url_in
 from tests.doubles import FrozenClock
 from tokenwell.api.app import ROUTERS, build
 from tokenwell.config import Settings
 from tokenwell.core.happenings import SYSTEM
-from tokenwell.service.access.scopes import Scope
+from tokenwell.service.access.keys import KeyScope
+from tokenwell.service.access.scopes import MEMBER_SCOPES, Scope
 from tokenwell.service.notices.subscriptions import ChannelKind
 
 # What a platform key needs, and whether an organization's gateway key may do it in its own organization.
@@ -115,15 +118,21 @@ ROWS: dict[str, tuple[Scope, bool]] = {
     "get_reconciliation": (Scope.PLATFORM_WRITE, False),
 }
 
+ANYWHERE = {"list_organizations", "list_rates"}
+"""Operations that name no organization and need their scope in any."""
+
 OPERATIONS = operations()
 
 
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """One platform for the whole table: access is decided before anything is changed."""
-    platform = Platform(f"sqlite:///{tmp_path_factory.mktemp('table') / 'table.db'}", FrozenClock())
-    yield platform
-    platform.close()
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """One platform a database for the whole table: access is decided before anything is changed."""
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            url = sqlite_url_in(tmp_path_factory.mktemp("table"))
+        else:
+            url = stack.enter_context(fresh_postgres(request.getfixturevalue("postgres_server_url")))
+        yield stack.enter_context(closing(Platform(url, FrozenClock())))
 
 
 @pytest.fixture
@@ -137,6 +146,23 @@ async def clients(platform: Platform) -> AsyncIterator[dict[str, httpx2.AsyncCli
         clients["nobody"] = await stack.enter_async_context(platform.client())
         del clients["nobody"].headers["authorization"]
         yield clients
+
+
+@pytest.fixture(scope="module")
+def ended(platform: Platform) -> list[str]:
+    """Secrets that open nothing: a platform key and a gateway key that were revoked, one that expired, others that never were,
+    and the session of a person who is signed in to the console."""
+    suite, clock = platform.suite, platform.clock
+    revoked = suite.platform_keys.create(name="Revoked", scopes=list(Scope))
+    suite.platform_keys.revoke(revoked.key.id)
+    gateway = suite.keys.create(OWN, name="Revoked")
+    suite.keys.revoke(OWN, gateway.key.id)
+    expired = suite.platform_keys.create(name="Expired", scopes=list(Scope), expires_at=clock.now + timedelta(seconds=1))
+    clock.advance(timedelta(seconds=1))
+    suite.people.create_admin(email="ada@example.com", password="correct horse battery")
+    session = suite.people.sign_in("ada@example.com", "correct horse battery", source="192.0.2.1")
+    never = [f"{prefix}{'0' * 40}" for prefix in ("tw_plat_", "tw_live_", "sk-")]
+    return [revoked.secret, gateway.secret, expired.secret, session.token, *never]
 
 
 def refusal(answer: httpx2.Response) -> str:
@@ -185,6 +211,39 @@ async def test_who_may(platform: Platform, clients: dict[str, httpx2.AsyncClient
     assert answer.json()["details"] == (await operation.ask(clients["other"], "nowhere")).json()["details"] | {
         "organization_id": OWN
     }
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+async def test_what_a_role_may_a_key_with_its_scopes_may(platform: Platform, operation: Operation) -> None:
+    """The scopes of members, in a key of their organization: what they do not have is refused, and nothing is found elsewhere."""
+    scope, _ = ROWS[operation.id]
+    for scopes in MEMBER_SCOPES.values():
+        async with platform.client(platform.issue(scopes, OWN)) as member:
+            answer = await operation.ask(member, OWN)
+            is_in_reach = operation.is_of_organization or operation.id in ANYWHERE
+            assert refusal(answer) == ("let in" if scope in scopes and is_in_reach else "scope_missing")
+            if operation.is_of_organization:
+                answer = await operation.ask(member, OTHER)
+                assert (answer.status_code, refusal(answer)) == (404, "organization_not_found")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+async def test_a_gateway_key_may_no_more_than_its_scopes(platform: Platform, operation: Operation) -> None:
+    scope, is_for_gateway_keys = ROWS[operation.id]
+    secret = platform.suite.keys.create(OWN, name="Lists models only", scopes=[KeyScope.MODELS]).secret
+    async with platform.client(secret) as limited:
+        is_allowed = is_for_gateway_keys and scope is not Scope.USAGE_WRITE
+        assert refusal(await operation.ask(limited, OWN)) == ("let in" if is_allowed else "scope_missing")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+async def test_a_key_that_is_no_more_is_nobody(platform: Platform, ended: list[str], operation: Operation) -> None:
+    before = platform.meter.balance(OWN)
+    for secret in ended:
+        async with platform.client(secret) as client:
+            answer = await operation.ask(client, OWN)
+            assert (answer.status_code, answer.json()["code"]) in ((401, "credentials_invalid"), (401, "key_revoked"))
+    assert platform.meter.balance(OWN) == before
 
 
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.is_of_organization], ids=lambda each: each.id)

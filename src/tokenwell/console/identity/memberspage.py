@@ -91,11 +91,12 @@ def cancel(visit: Visit, sent: Sent) -> dict[str, Any] | Done:
     else:
         check_platform(visit)
         organization, back = None, "/admin/members"
+    home, invitations = organization.id if organization else None, visit.console.suite.invitations
+    invitation = invitations.get(home, visit.request.path_params["invitation"])
     if sent.is_final:
-        home = organization.id if organization else None
-        visit.console.suite.invitations.cancel(home, visit.request.path_params["invitation"], by=visit.principal.actor)
+        invitations.cancel(home, invitation.id, by=visit.principal.actor)
         return Done(path=back, said="invitation_cancelled")
-    return sheet_of(visit, sent, organization, "invitation_cancel", back)
+    return sheet_of(visit, sent, organization, "invitation_cancel", back, invitation=invitation)
 
 
 def change_role(visit: Visit, sent: Sent) -> dict[str, Any] | Done:

@@ -130,6 +130,16 @@ class Invitations:
         items = tuple(_invitation(link, name) for link in found[:limit])
         return Page(items, items[-1].id if len(found) > limit else None)
 
+    def get(self, organization_id: str | None, invitation_id: str) -> Invitation:
+        """Return an invitation that still opens: of an organization, or (None) of the platform. Raises NotFound."""
+        home = PLATFORM if organization_id is None else organization_id
+        check_label(invitation_id, field="invitation_id")
+        with reading(self._engine) as connection:
+            link = store.find_open(connection, home, invitation_id, self._clock())
+            if link is None or link.kind is not LinkKind.INVITATION:
+                raise NotFound("there is no such invitation", invitation_id=invitation_id)
+            return _invitation(link, _organization_name(connection, home))
+
     def cancel(self, organization_id: str | None, invitation_id: str, *, by: Actor = SYSTEM) -> None:
         """Close an invitation; nobody can accept it any more. Raises NotFound."""
         home = PLATFORM if organization_id is None else organization_id
