@@ -14,17 +14,20 @@ import itertools
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import argon2
+import msgspec
 
 from bench.databases import Databases, machine, open_databases
+from bench.filling import fill
 from bench.tables import Report
 from tokenwell import Meter
 from tokenwell.config import Settings
 from tokenwell.console.app import create_console
+from tokenwell.core.commands import Debit
 from tokenwell.core.health import Thresholds
 from tokenwell.service.identity.people import People
 from tokenwell.service.suite import Suite
@@ -35,6 +38,10 @@ BATCH = 1_000
 PASSWORD = "correct horse battery"
 MODELS = ("claude-sonnet-4.5", "qwen3-max", "gpt-5-mini", "text-embed-3", "deepseek-v4")
 REASONS = ("AI reply", "Summary", "Translation")
+SERVICES = 3
+AT_ONCE = 200
+LONG = "nightly-run"
+"""Sessions go on AT_ONCE and end after some twenty lines; a single one has every 5,000th line, all over the journal."""
 
 PLATFORM_PAGES = (
     "/admin",
@@ -56,6 +63,7 @@ PAGES = (
     "/o/hot/ledger?model=qwen3-max",
     "/o/hot/ledger?reason=Summary&range=30d",
     "/o/hot/ledger?session=session-7",
+    f"/o/hot/ledger?session={LONG}",
     "/o/hot/ledger?find=none",
     "/o/hot/ledger?pack=PK-5",
     "/o/hot/ledger/values?of=model",
@@ -64,6 +72,7 @@ PAGES = (
     "/o/hot/usage?range=7d&width=hour",
     "/o/hot/sessions",
     "/o/hot/sessions/session-7",
+    f"/o/hot/sessions/{LONG}",
     "/o/hot/packs/PK-1",
     "/o/hot/packs/PK-9000",
     "/o/hot/proof",
@@ -84,36 +93,45 @@ class _Clock:
         return self.now
 
 
-def build(url: str, *, lines: int, packs: int, organizations: int) -> tuple[Meter, _Clock]:
+def build(url: str, *, lines: int, packs: int, organizations: int) -> Meter:
     """Return a meter with one large organization, whose lines lie evenly over DAYS, and many small ones."""
     clock = _Clock()
     end = clock.now
     clock.now = end - timedelta(days=DAYS)
-    meter = Meter(url, thresholds=Thresholds(5_000_000, 1_000_000), clock=clock)
+    thresholds = Thresholds(5_000_000, 1_000_000)
+    meter = Meter(url, thresholds=thresholds, clock=clock)
     meter.create_organization("hot", name="Northwind Support")
     each = 1_000 * lines // max(packs // 2, 1) + 1  # half of the packs are used up, the others stay whole
     _commit(meter, (meter.intake.grant("hot", each, expires_at=end + timedelta(days=30 + place % 300)) for place in range(packs)))
     for place in range(organizations):
         meter.create_organization(f"org-{place:05}", name=f"Customer number {place}")
     _commit(meter, (meter.intake.grant(f"org-{place:05}", 500_000 + 1_000 * place) for place in range(organizations)))
-    step = timedelta(days=DAYS) / (lines // BATCH + 1)
-    turns = iter(range(lines))
-    while batch := list(itertools.islice(turns, BATCH)):
-        clock.now += step
-        _commit(meter, (_debit(meter, place) for place in batch))
+    fill(meter, url, lines, _debits(meter), until=end)
+    meter.close()
     clock.now = end
-    return meter, clock
+    return Meter(url, thresholds=thresholds, clock=clock)
 
 
-def _debit(meter: Meter, place: int) -> Any:
+def _debits(meter: Meter) -> Callable[[int], Debit]:
+    """Return what gives the debit of each place."""
+    kinds = [_debit(meter, place) for place in range(len(MODELS) * len(REASONS) * SERVICES)]
+
+    def debit(place: int) -> Debit:
+        kind = kinds[place % len(kinds)]
+        session = f"session-{place // (AT_ONCE * 20) * AT_ONCE + place % AT_ONCE}" if place % 5_000 else LONG
+        return msgspec.structs.replace(kind, charge=msgspec.structs.replace(kind.charge, session=session))
+
+    return debit
+
+
+def _debit(meter: Meter, place: int) -> Debit:
     return meter.intake.debit(
         "hot",
         prompt_tokens=800,
         completion_tokens=200,
         model=MODELS[place % len(MODELS)],
-        session=f"session-{place % 5_000}",
-        reason=REASONS[place % len(REASONS)],
-        service_id=f"service-{place % 3}",
+        reason=REASONS[place // len(MODELS) % len(REASONS)],
+        service_id=f"service-{place // (len(MODELS) * len(REASONS))}",
         key=f"req-{place}",
     )
 
@@ -175,7 +193,7 @@ def measure(databases: Databases, report: Report, options: argparse.Namespace) -
     """Build, sign in, and measure every page."""
     began_at = time.perf_counter()
     url = databases.fresh()
-    meter, _clock = build(url, lines=options.lines, packs=options.packs, organizations=options.organizations)
+    meter = build(url, lines=options.lines, packs=options.packs, organizations=options.organizations)
     people = People(meter.engine, meter.clock, hasher=argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     people.create_admin(email="ada@example.com", password=PASSWORD, name="Ada Root")
     signed_in = people.sign_in("ada@example.com", PASSWORD, source="127.0.0.1")
