@@ -1,7 +1,7 @@
 """Filling: a long ledger of one organization, written in bulk.
 
-Each line is what the engine writes for such a debit, sealed to the one before; only the way into the tables is shorter: no decisions,
-no answers, and one commit for all. `tokenwell verify` has nothing to say about the result.
+Each line is what the engine writes for such a debit, sealed to the one before; only the way into the tables is shorter: no
+decisions, no answers, and one commit for all. `tokenwell verify` has nothing to say about the result.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from sqlalchemy import Table, bindparam, insert, update
 from sqlalchemy.dialects import sqlite
 
 from tokenwell import Meter
 from tokenwell.core.account import Account
 from tokenwell.core.commands import Debit
+from tokenwell.core.health import State
 from tokenwell.core.identifiers import encode_id
 from tokenwell.core.journal import Entry, EntryKind, seal, state_flag
-from tokenwell.core.health import State
 from tokenwell.core.packs import Pack
 from tokenwell.core.usage import apportion
 from tokenwell.store import burning, reader, schema
@@ -77,7 +76,8 @@ class _Journal:
     def debit(self, command: Debit, place: int, since: Any) -> list[Entry]:
         """Return the lines of one debit, one for each pack it draws from."""
         charge = command.charge
-        assert charge.prompt_tokens is not None and charge.completion_tokens is not None
+        assert charge.prompt_tokens is not None
+        assert charge.completion_tokens is not None
         draws = self._draw(charge.amount_tokens)
         cuts = [(charge.prompt_tokens, charge.completion_tokens)]
         if len(draws) > 1:

@@ -214,5 +214,11 @@ def test_the_next_expiry_sums_the_packs_that_expire_together() -> None:
 
 
 def test_usage_is_what_was_debited_with_refunds_and_overage_beside_it() -> None:
-    row = usage_row(7, UsageTotals(debited_tokens=90, refunded_tokens=5, overage_tokens=3, requests=4))
+    row = usage_row(
+        7,
+        [
+            UsageTotals(debited_tokens=60, refunded_tokens=5, requests=1),
+            UsageTotals(debited_tokens=30, overage_tokens=3, requests=3),
+        ],
+    )
     assert (row.days, row.used_tokens, row.refunded_tokens, row.overage_tokens, row.requests) == (7, 90, 5, 3, 4)

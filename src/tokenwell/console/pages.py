@@ -24,9 +24,9 @@ from tokenwell.core.forecast import Forecast
 from tokenwell.core.health import State, Thresholds
 from tokenwell.core.receipts import Balance
 from tokenwell.service.access.scopes import Scope
-from tokenwell.service.meter import Meter
 from tokenwell.service.ports import Organization
 from tokenwell.service.records.browsing import Dimension
+from tokenwell.service.shapes import UsageTotals
 
 LINES_A_PAGE = 50
 USAGE_DAYS = (1, 7, 30)
@@ -93,22 +93,21 @@ def packs_context(visit: Visit, organization: Organization) -> dict[str, Any]:
 
 def _read_top(visit: Visit, balance: Balance, listing: Listing, formats: Formats) -> dict[str, Any]:
     """Return what stands above the packs: the balance, what was used, and the outlook."""
-    meter, suite = visit.console.meter, visit.console.suite
+    suite = visit.console.suite
     active = listing.active or ()
     view = balance_view(balance, active, listing.total)
     told = visit.console.forecasts.of(balance) if listing.total else None
     instants = [formats.midnight(days) for days in range(PAST_DAYS - 1, -1, -1)]
     past = suite.backward.balances(balance.organization_id, instants) if told else []
     lines = Thresholds(balance.warning_tokens, balance.reserve_tokens)
-    used = _read_usage(meter, balance.organization_id, formats)
-    week = meter.usage_totals(balance.organization_id, since=formats.midnight(7), until=formats.midnight(0)).debited_tokens
+    used, week_tokens = _read_usage(visit, balance.organization_id, formats)
     return {
         "balance": view,
         "expiry": next_expiry(active, balance.as_of),
         "is_expiry_known": listing.active is not None,
         "usage": used,
         "used_today": used[0].used_tokens,
-        "week_average": -(-week // 7),
+        "week_average": -(-week_tokens // 7),
         "outlook": None if told is None else outlook_view(told, past, balance.balance_tokens, lines),
         "stopped_at": suite.backward.stopped_at(balance.organization_id)
         if view.state is State.AI_STOPPED and listing.total
@@ -137,12 +136,22 @@ def _read_chart(visit: Visit, organization_id: str, asked: Asked, formats: Forma
     return chart_of(usage, formats)
 
 
-def _read_usage(meter: Meter, organization_id: str, formats: Formats) -> list[UsageRow]:
-    until = formats.midnight(days_ago=-1)
-    return [
-        usage_row(days, meter.usage_totals(organization_id, since=formats.midnight(days_ago=days - 1), until=until))
-        for days in USAGE_DAYS
-    ]
+def _read_usage(visit: Visit, organization_id: str, formats: Formats) -> tuple[list[UsageRow], int]:
+    """Return what was used today and over the days before, and in the seven days before today."""
+    usage = visit.console.suite.browsing.usage(
+        organization_id,
+        since=formats.midnight(max(USAGE_DAYS) - 1),
+        until=formats.midnight(-1),
+        zone=formats.zone_name,
+    )
+    days = list(zip(usage.starts, usage.buckets, strict=True))
+
+    def since(days_ago: int) -> list[UsageTotals]:
+        begins = formats.midnight(days_ago)
+        return [totals for start, totals in days if start >= begins]
+
+    week_tokens = sum(day.debited_tokens for day in since(7)) - sum(day.debited_tokens for day in since(0))
+    return [usage_row(count, since(count - 1)) for count in USAGE_DAYS], week_tokens
 
 
 def _read_part(visit: Visit) -> dict[str, Any]:

@@ -129,14 +129,14 @@ def _banner_of(balance: Balance, pack_count: int) -> Banner:
     return Banner.STOPPED if balance.balance_tokens < balance.reserve_tokens else Banner.USED_UP
 
 
-def usage_row(days: int, totals: UsageTotals) -> UsageRow:
-    """Return what was used over `days`: every debit, whether or not it was refunded later."""
+def usage_row(days: int, totals: Sequence[UsageTotals]) -> UsageRow:
+    """Return what was used over `days`, whose totals are given one by one: every debit, whether or not it was refunded later."""
     return UsageRow(
         days=days,
-        used_tokens=totals.debited_tokens,
-        refunded_tokens=totals.refunded_tokens,
-        overage_tokens=totals.overage_tokens,
-        requests=totals.requests,
+        used_tokens=sum(day.debited_tokens for day in totals),
+        refunded_tokens=sum(day.refunded_tokens for day in totals),
+        overage_tokens=sum(day.overage_tokens for day in totals),
+        requests=sum(day.requests for day in totals),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import cast
@@ -21,12 +21,13 @@ from tokenwell.service.pages import check_limit, number_in
 from tokenwell.service.ports import Page
 from tokenwell.service.records.buckets import Width, count_between, spans, start_of, starts_in, zone_of
 from tokenwell.service.records.indexing import Indexing
+from tokenwell.service.records.pastdays import PastDays, View
 from tokenwell.service.shapes import LedgerLine, UsageTotals
 from tokenwell.store import reader
 from tokenwell.store.reader import reading
 from tokenwell.store.records import browsing
 from tokenwell.store.records.browsing import SessionRow, Sieve, Sums
-from tokenwell.store.rows import BUCKET_MICROS
+from tokenwell.store.rows import BUCKET_MICROS, Row
 
 __all__ = [
     "EVERYTHING",
@@ -121,6 +122,7 @@ class Browsing:
         self._engine = meter.engine
         self._indexing = indexing
         self._packs = Packs(meter)
+        self._past = PastDays()
 
     def catch_up(self, limit: int = 100_000) -> int:
         """Sum up at most about `limit` journal lines for quick browsing, and return how many were; 0 when nothing is to do.
@@ -224,23 +226,39 @@ class Browsing:
         index = {start: number for number, start in enumerate(starts)}
         table: dict[str, list[list[int]]] = {}
         with reading(self._engine, organization_id) as connection:
-            reader.account(connection, organization_id)
+            account = reader.account(connection, organization_id)
             for start, end, offset in spans(place, since, until):
-                for row in browsing.usage(
-                    connection,
-                    organization_id,
-                    since_micros=to_micros(start),
-                    until_micros=to_micros(end),
+                view = View(
+                    organization_id=organization_id,
                     offset_micros=offset,
                     width_micros=width.micros,
                     dimension=None if by is None else _COLUMNS[by],
-                    only={_COLUMNS[name]: text for name in Dimension if (text := getattr(only, name.value)) is not None},
-                ):
+                    only=tuple((_COLUMNS[name], text) for name in Dimension if (text := getattr(only, name.value)) is not None),
+                )
+                for row in self._usage_rows(connection, account, view, start, end):
                     cells = table.setdefault(row[1], [[0] * 6 for _ in starts])
                     cell = cells[index[start_of(width, row[0], offset, place, start)]]
                     for column, number in enumerate(row[2:]):
-                        cell[column] += int(number)
+                        cell[column] += number
         return _buckets(since, until, zone, width, starts, table, by, limit)
+
+    def _usage_rows(
+        self, connection: sqlalchemy.Connection, account: Account, view: View, since: datetime, until: datetime
+    ) -> list[Row]:
+        def read(since_micros: int, until_micros: int) -> Sequence[Row]:
+            rows = browsing.usage(
+                connection,
+                view.organization_id,
+                since_micros=since_micros,
+                until_micros=until_micros,
+                offset_micros=view.offset_micros,
+                width_micros=view.width_micros,
+                dimension=view.dimension,
+                only=dict(view.only),
+            )
+            return [(row[0], row[1], *map(int, row[2:])) for row in rows]
+
+        return self._past.rows(view, to_micros(since), to_micros(until), last_at=to_micros(account.last_at), read=read)
 
     def _request_page(self, organization_id: str, asked: LedgerFilter, before: int | None) -> Page[LedgerLine]:
         """Return the lines of one request that pass the rest of the filter."""
