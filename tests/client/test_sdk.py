@@ -102,7 +102,8 @@ def test_lists_are_walked_and_streamed_to_the_same_lines(tokenwell: Tokenwell) -
 
 async def test_coroutines_have_the_same(platform: Platform, address: str) -> None:
     async with AsyncTokenwell(address, platform.secrets["platform"]) as tokenwell:
-        await tokenwell.debit(OWN, 5, session="a/b?c")
+        first, again = [await tokenwell.debit(OWN, 5, session="a/b?c", key="once") for _ in range(2)]
+        assert (first.replayed, again.replayed, first) == (False, True, again)
         assert (await tokenwell.get_session(OWN, "a/b?c")).debited_tokens == 5
         assert [line.amount_tokens async for line in tokenwell.each_ledger_line(OWN)] == [5]
         assert [line.amount_tokens async for line in tokenwell.stream_ledger(OWN)] == [5]
@@ -137,6 +138,30 @@ def test_a_write_is_repeated_with_its_key_and_done_once(
     assert len(pauses) == 2
     assert (len(transport.keys), len(set(transport.keys))) == (3, 1)
     assert platform.meter.balance(OWN).balance_tokens == 999_993
+
+
+def test_an_answer_says_whether_its_write_was_done_before(tokenwell: Tokenwell) -> None:
+    for write in (
+        lambda: tokenwell.create_service(OWN, "Support", id="support", key="create"),
+        lambda: tokenwell.disable_service(OWN, "support", key="disable"),
+        lambda: tokenwell.set_thresholds(OWN, warning=10, reserve=5, key="lines"),
+        lambda: tokenwell.grant_pack(OWN, 5, key="grant"),
+        lambda: tokenwell.debit(OWN, 5, key="debit"),
+    ):
+        first, again = write(), write()
+        assert (first.replayed, again.replayed, first) == (False, True, again)
+    made, again = [tokenwell.create_key(OWN, "Bot", key="key") for _ in range(2)]
+    assert (again.replayed, again.key, bool(made.secret), again.secret) == (True, made.key, True, "")
+    with pytest.raises(errors.IdempotencyConflict) as caught:
+        tokenwell.create_key(OWN, "Other", key="key")
+    assert caught.value.details == {"field": "name"}
+    assert not tokenwell.balance(OWN).replayed
+
+
+def test_a_write_that_was_done_though_its_answer_was_lost_says_so(platform: Platform, address: str) -> None:
+    with Tokenwell(address, platform.secrets["platform"], transport=Flaky(lost_after), sleep=[].append) as tokenwell:
+        assert tokenwell.set_pack_note(OWN, "PK-1", "Paid").replayed
+        assert not tokenwell.set_pack_note(OWN, "PK-1", "Paid twice").replayed
 
 
 def test_the_server_says_how_long_to_wait(platform: Platform, address: str) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from msgspec import UNSET
 from starlette.responses import Response
 
 from tokenwell.api.operations import CurrentCall, Cursor, Limit, OrganizationId, page_of, reads, writes
+from tokenwell.api.repeating import Operations
 from tokenwell.api.wire import shaped
 from tokenwell.client import bodies, managed, shapes
 from tokenwell.errors import RequestInvalid
@@ -17,9 +18,9 @@ from tokenwell.service.access.keys import GatewayKey
 from tokenwell.service.access.scopes import Scope
 from tokenwell.service.access.services import ServiceLine
 
-services = APIRouter(prefix="/v1/organizations/{organization_id}/services", tags=["AI services"])
-keys = APIRouter(prefix="/v1/organizations/{organization_id}/keys", tags=["Gateway keys"])
-platform_keys = APIRouter(prefix="/v1/platform-keys", tags=["Platform keys"])
+services = Operations(prefix="/v1/organizations/{organization_id}/services", tags=["AI services"])
+keys = Operations(prefix="/v1/organizations/{organization_id}/keys", tags=["Gateway keys"])
+platform_keys = Operations(prefix="/v1/platform-keys", tags=["Platform keys"])
 
 ServiceId = Annotated[str, Path(description="The service's id.", examples=["support-agent"])]
 KeyId = Annotated[str, Path(description="The key's id.")]
@@ -79,21 +80,18 @@ def get_service(call: CurrentCall, organization_id: OrganizationId, service_id: 
 def change_service(call: CurrentCall, organization_id: OrganizationId, service_id: ServiceId) -> Response:
     """Change what is sent of an AI service; the rest stays."""
     changes = _changes(call.read(bodies.ServiceChanges))
-    _ = call.key
     return call.answer(_service(call.suite.services.update(organization_id, service_id, by=call.caller.actor, **changes)))
 
 
 @services.post("/{service_id}/disable", **writes(Scope.SERVICES_WRITE, "Disable an AI service", answer=managed.AiService))
 def disable_service(call: CurrentCall, organization_id: OrganizationId, service_id: ServiceId) -> Response:
     """Refuse the service's requests from now on."""
-    _ = call.key
     return call.answer(_service(call.suite.services.disable(organization_id, service_id, by=call.caller.actor)))
 
 
 @services.post("/{service_id}/enable", **writes(Scope.SERVICES_WRITE, "Enable an AI service", answer=managed.AiService))
 def enable_service(call: CurrentCall, organization_id: OrganizationId, service_id: ServiceId) -> Response:
     """Let a disabled service go on."""
-    _ = call.key
     return call.answer(_service(call.suite.services.enable(organization_id, service_id, by=call.caller.actor)))
 
 
@@ -143,14 +141,12 @@ def get_key(call: CurrentCall, organization_id: OrganizationId, key_id: KeyId) -
 def change_key(call: CurrentCall, organization_id: OrganizationId, key_id: KeyId) -> Response:
     """Change what is sent of a key; the rest stays."""
     changes = _changes(call.read(bodies.KeyChanges))
-    _ = call.key
     return call.answer(_key(call.suite.keys.update(organization_id, key_id, by=call.caller.actor, **changes)))
 
 
 @keys.post("/{key_id}/revoke", **writes(Scope.SERVICES_WRITE, "Revoke a gateway key", answer=managed.GatewayKey))
 def revoke_key(call: CurrentCall, organization_id: OrganizationId, key_id: KeyId) -> Response:
     """Revoke a key; one that was revoked before stays as it is."""
-    _ = call.key
     return call.answer(_key(call.suite.keys.revoke(organization_id, key_id, by=call.caller.actor)))
 
 
@@ -183,5 +179,4 @@ def list_platform_keys(call: CurrentCall, cursor: Cursor = None, limit: Limit = 
 @platform_keys.post("/{key_id}/revoke", **writes(Scope.PLATFORM_WRITE, "Revoke a platform key", answer=managed.PlatformKey))
 def revoke_platform_key(call: CurrentCall, key_id: KeyId) -> Response:
     """Revoke a platform key; one that was revoked before stays as it is."""
-    _ = call.key
     return call.answer(shaped(managed.PlatformKey, call.suite.platform_keys.revoke(key_id, by=call.caller.actor)))

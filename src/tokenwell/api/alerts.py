@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.responses import Response
 
 from tokenwell.api.operations import CurrentCall, Cursor, OrganizationId, page_of, reads, writes
+from tokenwell.api.repeating import Operations
 from tokenwell.api.wire import shaped
 from tokenwell.client import alerts
 from tokenwell.client.shapes import Page
@@ -18,7 +19,7 @@ from tokenwell.service.access.scopes import Scope
 from tokenwell.service.notices.subscriptions import Channel, ChannelKind, CreatedChannel, Delivery, DeliveryStatus, Wishes
 from tokenwell.service.notices.wishes import minute_of
 
-router = APIRouter(prefix="/v1/organizations/{organization_id}/channels", tags=["Alerts"])
+router = Operations(prefix="/v1/organizations/{organization_id}/channels", tags=["Alerts"])
 
 ChannelId = Annotated[str, Path(description="The channel's id.")]
 DeliveryId = Annotated[str, Path(description="The delivery's id.")]
@@ -83,7 +84,6 @@ def get_channel(call: CurrentCall, organization_id: OrganizationId, channel_id: 
 def set_subscription(call: CurrentCall, organization_id: OrganizationId, channel_id: ChannelId) -> Response:
     """Set what a channel is told of, and when. What is not sent is as it is by default."""
     wishes = _wishes(call.read(alerts.Subscription))
-    _ = call.key
     changed = call.suite.subscriptions.change_channel(organization_id, channel_id, wishes=wishes, by=call.caller.actor)
     return call.answer(_channel(changed))
 
@@ -106,7 +106,6 @@ def test_channel(call: CurrentCall, organization_id: OrganizationId, channel_id:
 @router.post("/{channel_id}/disable", **writes(Scope.ALERTS_WRITE, "Disable a channel", answer=alerts.Channel))
 def disable_channel(call: CurrentCall, organization_id: OrganizationId, channel_id: ChannelId) -> Response:
     """Tell nothing through a channel from now on; again changes nothing."""
-    _ = call.key
     changed = call.suite.subscriptions.change_channel(organization_id, channel_id, is_disabled=True, by=call.caller.actor)
     return call.answer(_channel(changed))
 
@@ -114,7 +113,6 @@ def disable_channel(call: CurrentCall, organization_id: OrganizationId, channel_
 @router.post("/{channel_id}/enable", **writes(Scope.ALERTS_WRITE, "Enable a channel", answer=alerts.Channel))
 def enable_channel(call: CurrentCall, organization_id: OrganizationId, channel_id: ChannelId) -> Response:
     """Let a disabled channel go on; again changes nothing."""
-    _ = call.key
     changed = call.suite.subscriptions.change_channel(organization_id, channel_id, is_disabled=False, by=call.caller.actor)
     return call.answer(_channel(changed))
 
@@ -153,7 +151,6 @@ def get_delivery(call: CurrentCall, organization_id: OrganizationId, channel_id:
 )
 def replay_delivery(call: CurrentCall, organization_id: OrganizationId, channel_id: ChannelId, delivery_id: DeliveryId) -> Response:
     """Send a delivery that was given up again, under its own id. One that was not is left as it is."""
-    _ = call.key
     return call.answer(_delivery(call.suite.subscriptions.replay(organization_id, channel_id, delivery_id, by=call.caller.actor)))
 
 

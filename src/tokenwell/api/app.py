@@ -31,6 +31,7 @@ from tokenwell.api.auth import Authenticator, Gate, Limiter
 from tokenwell.api.document import describe
 from tokenwell.api.hot import HotOperation
 from tokenwell.api.problems import answer_error, answer_problem, plain_problem
+from tokenwell.api.repeating import Operations
 from tokenwell.api.wire import encode
 from tokenwell.config import Settings
 from tokenwell.errors import RequestInvalid, TokenwellError
@@ -41,7 +42,7 @@ ROUTERS = (
     disputes.router, access.services, access.keys, access.platform_keys, people.members, people.records, alerts.router,
     platform.router,
 )  # fmt: skip
-"""The routes of every resource. A new resource adds its router here."""
+"""The routes of every resource. A new resource adds its router here, which is an `Operations`."""
 
 HOT: dict[str, tuple[HotOperation, ...]] = {charging.TAG: charging.HOT}
 
@@ -66,6 +67,7 @@ def build(suite: Suite | None, settings: Settings) -> FastAPI:
     app.state.suite = suite
     app.state.body_limit_bytes = settings.body_limit_bytes
     for router in ROUTERS:
+        assert isinstance(router, Operations), "the writes of other routers would not be done once for each key"
         app.include_router(router)
     hot = [operation.route() for operations in HOT.values() for operation in operations]
     app.router.routes.extend(hot)

@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from tokenwell.api.hot import HotOperation
 from tokenwell.api.operations import Call, CurrentCall, OrganizationId, writes
 from tokenwell.api.problems import problem_of
+from tokenwell.api.repeating import Operations
 from tokenwell.api.views import hold_view, receipt_view
 from tokenwell.api.wire import shaped
 from tokenwell.client import bodies, shapes
@@ -23,7 +23,7 @@ from tokenwell.service.access.keys import KeyScope, check_use
 from tokenwell.service.access.scopes import Scope
 
 TAG = "Holds and debits"
-router = APIRouter(prefix="/v1/organizations/{organization_id}", tags=[TAG])
+router = Operations(prefix="/v1/organizations/{organization_id}", tags=[TAG])
 
 _PREFIX = "/v1/organizations/{organization_id}"
 _HOLD_OF_THE_NEW = {"organization_id": "$request.path.organization_id", "hold_id": "$response.body#/id"}
@@ -138,6 +138,7 @@ def _answer(call: Call, receipt: Receipt, *, status: int = 200) -> Response:
         "Refund a request",
         body=bodies.NewRefund,
         answer=shapes.Receipt,
+        is_kept=False,
         status=201,
         example={"request_id": "req-1", "note": "The answer was empty"},
     ),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from starlette.responses import Response
 
 from tokenwell.api.operations import CurrentCall, Cursor, Limit, OrganizationId, page_of, reads, writes
+from tokenwell.api.repeating import Operations
 from tokenwell.api.views import pack_view
 from tokenwell.api.wire import shaped
 from tokenwell.client import shapes, topups
@@ -15,7 +16,7 @@ from tokenwell.service.access.scopes import Scope
 from tokenwell.service.shapes import PackLine
 from tokenwell.service.supply.codes import CodeBatch
 
-router = APIRouter(prefix="/v1", tags=["Codes"])
+router = Operations(prefix="/v1", tags=["Codes"])
 
 BatchId = Annotated[str, Path(description="The batch's id.")]
 _OF_THE_NEW = {"batch_id": "$response.body#/batch/id"}
@@ -65,7 +66,6 @@ def get_code_batch(call: CurrentCall, batch_id: BatchId) -> Response:
 @router.post("/code-batches/{batch_id}/revoke", **writes(Scope.PACKS_WRITE, "Revoke codes", answer=topups.CodeBatch))
 def revoke_code_batch(call: CurrentCall, batch_id: BatchId) -> Response:
     """Let nobody redeem what is left of a batch; packs that were granted stay."""
-    _ = call.key
     return call.answer(_view(call.suite.codes.revoke(batch_id, by=call.caller.actor)))
 
 
@@ -83,7 +83,6 @@ def revoke_code_batch(call: CurrentCall, batch_id: BatchId) -> Response:
 def redeem_code(call: CurrentCall, organization_id: OrganizationId) -> Response:
     """Grant the pack of a code. The code itself is the key: sent again for the same organization it gives the first answer."""
     body = call.read(topups.Redemption)
-    _ = call.key
     granted = call.suite.codes.redeem(organization_id, body.code, by=call.caller.actor)
     pack = pack_view(PackLine(pack=granted.pack, status=granted.pack.status(granted.at)))
     answer = shaped(shapes.PackGranted, granted, pack=pack, state=granted.state.value)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.responses import Response
 
 from tokenwell.api.operations import CurrentCall, Cursor, Limit, OrganizationId, page_of, reads, writes
+from tokenwell.api.repeating import Operations
 from tokenwell.api.wire import shaped
 from tokenwell.client import disputes as wire
 from tokenwell.client import shapes
@@ -16,7 +17,7 @@ from tokenwell.service.access.scopes import Scope
 from tokenwell.service.records.disputes import Dispute, DisputeStatus
 from tokenwell.service.records.reconciliation import Compared, Reconciliation
 
-router = APIRouter(prefix="/v1", tags=["Disputes and reconciliation"])
+router = Operations(prefix="/v1", tags=["Disputes and reconciliation"])
 
 DisputeId = Annotated[str, Path(description="The dispute's id.")]
 ReconciliationId = Annotated[str, Path(description="The comparison's id.")]
@@ -40,7 +41,6 @@ _OF_THE_NEW = {"organization_id": "$request.path.organization_id", "dispute_id":
 def open_dispute(call: CurrentCall, organization_id: OrganizationId) -> Response:
     """Dispute the debit line of a request, or another of its parts. A line that is disputed already gives that dispute."""
     body = call.read(wire.NewDispute)
-    _ = call.key
     opened = call.suite.disputes.open(organization_id, body.request_id, part=body.part, note=body.note, by=call.caller.actor)
     return call.answer(_view(opened), status=201)
 
@@ -78,7 +78,6 @@ def get_dispute(call: CurrentCall, organization_id: OrganizationId, dispute_id: 
 def answer_dispute(call: CurrentCall, organization_id: OrganizationId, dispute_id: DisputeId) -> Response:
     """Close a dispute with an answer; again with the same changes nothing."""
     body = call.read(wire.DisputeAnswer)
-    _ = call.key
     return call.answer(_view(call.suite.disputes.answer(organization_id, dispute_id, answer=body.answer, by=call.caller.actor)))
 
 
@@ -89,7 +88,6 @@ def answer_dispute(call: CurrentCall, organization_id: OrganizationId, dispute_i
 def refund_dispute(call: CurrentCall, organization_id: OrganizationId, dispute_id: DisputeId) -> Response:
     """Close a dispute by giving the line's tokens back, or some of them. The dispute itself is the key: it gives back once."""
     body = call.read(wire.DisputeRefund)
-    _ = call.key
     refunded = call.suite.disputes.refund(organization_id, dispute_id, body.amount, answer=body.answer, by=call.caller.actor)
     return call.answer(_view(refunded))
 
@@ -108,7 +106,6 @@ def refund_dispute(call: CurrentCall, organization_id: OrganizationId, dispute_i
 def create_reconciliation(call: CurrentCall) -> Response:
     """Compare a provider's usage export, given as text, with the ledger. The same file again gives the first result."""
     body = call.read(wire.NewReconciliation)
-    _ = call.key
     compared = call.suite.reconciliations.compare(io.BytesIO(body.content.encode()), name=body.name, by=call.caller.actor)
     return call.answer(_compared(compared), status=201, replayed=compared.replayed)
 

@@ -63,6 +63,7 @@ class HotOperation(msgspec.Struct, frozen=True, kw_only=True):
             status=self.status,
             example=self.example,
             charges=True,
+            is_kept=False,
             links=self.links,
         )
         extra = dict(declared["openapi_extra"])

@@ -10,10 +10,11 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from tokenwell.api.operations import CurrentCall, Cursor, Limit, OrganizationId, page_of, reads
+from tokenwell.api.repeating import Operations
 from tokenwell.api.views import journal_view, ledger_view, usage_view
 from tokenwell.api.wire import encode, shaped
 from tokenwell.client import shapes
@@ -24,7 +25,7 @@ from tokenwell.service.access.scopes import Scope
 from tokenwell.service.records.browsing import Dimension, LedgerFilter, UsageFilter, Width
 from tokenwell.service.shapes import LedgerLine
 
-router = APIRouter(prefix="/v1/organizations/{organization_id}", tags=["Ledger and usage"])
+router = Operations(prefix="/v1/organizations/{organization_id}", tags=["Ledger and usage"])
 
 NDJSON_TYPE = "application/x-ndjson"
 CSV_TYPE = "text/csv"

@@ -57,13 +57,28 @@ Limit = Annotated[int, Query(ge=1, le=1_000, description="The longest page wante
 
 
 class Call:
-    """One request to the API: who calls, what was sent, and how it is answered."""
+    """One request to the API: who calls, what was sent, and how it is answered.
 
-    def __init__(self, suite: Suite, caller: Caller, headers: Mapping[str, str], body: bytes) -> None:
+    Of a write that `is_kept` the answer is, by its idempotency key.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        caller: Caller,
+        headers: Mapping[str, str],
+        body: bytes,
+        kind: type[Any] | None = None,
+        *,
+        is_kept: bool = False,
+    ) -> None:
         self.suite = suite
         self.caller = caller
+        self.is_kept = is_kept
+        self.kept = b""
         self._headers = headers
         self._body = body
+        self._kind = kind
 
     @property
     def key(self) -> str:
@@ -79,9 +94,18 @@ class Call:
         """Return the body. Raises RequestInvalid that names the field."""
         return decode(self._body, kind)
 
+    def given(self) -> dict[str, Any]:
+        """Return the fields of the body, the same however they are written. Raises RequestInvalid that names the field."""
+        fields = {} if self._kind is None else msgspec.structs.asdict(self.read(self._kind))
+        return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
+
     def answer(self, shape: Shape, *, status: int = 200, replayed: bool = False) -> Response:
-        """Return an answer; one that was given before says so."""
-        return answer_with(encode(shape), status=status, replayed=replayed)
+        """Return an answer; one that was given before says so. What may be kept of it is `kept`."""
+        content = encode(shape)
+        if self.is_kept:
+            again = shape.told_again()
+            self.kept = content if again is shape else encode(again)
+        return answer_with(content, status=status, replayed=replayed)
 
     def answer_tagged(self, shape: Shape, *, ignoring: tuple[str, ...] = ()) -> Response:
         """Return an answer with an ETag of all but some fields; 304 without a body to whoever has it already."""
@@ -123,7 +147,7 @@ def reads(
 ) -> dict[str, Any]:
     """Return how a route that only reads is declared; `anywhere`, where the address names no organization, that
     the scope in any is enough."""
-    return _declared(scope, summary, body=None, answer=answer, status=200, anywhere=anywhere, links=links, more={})
+    return _declared(scope, summary, body=None, answer=answer, status=200, anywhere=anywhere, links=links, more={}, is_kept=False)
 
 
 def writes(
@@ -136,9 +160,13 @@ def writes(
     example: Any = None,
     anywhere: bool = False,
     charges: bool = False,
+    is_kept: bool = True,
     links: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return how a route that writes is declared: it needs an idempotency key. `example` is a body that could be sent."""
+    """Return how a route that writes is declared: it needs an idempotency key. `example` is a body that could be sent.
+
+    Its answer is kept by that key, unless the journal already does (`is_kept` false).
+    """
     more: dict[str, Any] = {
         "parameters": [
             {
@@ -157,8 +185,9 @@ def writes(
             content["example"] = example
         more["requestBody"] = {"required": True, "content": {"application/json": content}}
     return _declared(
-        scope, summary, body=body, answer=answer, status=status, anywhere=anywhere, links=links, more=more, charges=charges
-    )
+        scope, summary, body=body, answer=answer, status=status, anywhere=anywhere, links=links, more=more, charges=charges,
+        is_kept=is_kept,
+    )  # fmt: skip
 
 
 def _declared(
@@ -171,6 +200,7 @@ def _declared(
     anywhere: bool,
     links: Mapping[str, Any] | None,
     more: dict[str, Any],
+    is_kept: bool,
     charges: bool = False,
 ) -> dict[str, Any]:
     return {
@@ -179,7 +209,7 @@ def _declared(
         "response_class": Response,
         "responses": described(answer, status=status, has_body=body is not None, charges=charges, links=links),
         "openapi_extra": {SCOPE_FIELD: scope.value, "security": [{"key": []}], **more},
-        "dependencies": [Depends(_Allowed(scope, anywhere=anywhere)), Depends(_entered(has_body=body is not None))],
+        "dependencies": [Depends(_Allowed(scope, anywhere=anywhere)), Depends(_entered(body, is_kept=is_kept))],
     }
 
 
@@ -246,10 +276,10 @@ def _known_query(dependant: Dependant) -> set[str]:
     return known.union(*(_known_query(each) for each in dependant.dependencies))
 
 
-def _entered(*, has_body: bool) -> Any:
+def _entered(kind: type[Any] | None, *, is_kept: bool) -> Any:
     async def enter(request: Request) -> None:
-        body = await read_body(request, request.app.state.body_limit_bytes) if has_body else b""
-        request.state.call = Call(request.app.state.suite, request.state.caller, request.headers, body)
+        body = b"" if kind is None else await read_body(request, request.app.state.body_limit_bytes)
+        request.state.call = Call(request.app.state.suite, request.state.caller, request.headers, body, kind, is_kept=is_kept)
 
     return enter
 

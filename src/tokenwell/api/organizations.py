@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response
 
 from tokenwell.api.operations import CurrentCall, Cursor, Limit, OrganizationId, page_of, reads, writes
+from tokenwell.api.repeating import Operations
 from tokenwell.api.wire import shaped
 from tokenwell.client import bodies, shapes
 from tokenwell.core.instants import parse_instant
@@ -15,7 +16,7 @@ from tokenwell.core.receipts import ThresholdsSet
 from tokenwell.errors import RequestInvalid
 from tokenwell.service.access.scopes import Scope
 
-router = APIRouter(prefix="/v1/organizations", tags=["Organizations"])
+router = Operations(prefix="/v1/organizations", tags=["Organizations"])
 
 _OF_THE_NEW = {"organization_id": "$response.body#/id"}
 
@@ -38,7 +39,6 @@ _OF_THE_NEW = {"organization_id": "$response.body#/id"}
 def create_organization(call: CurrentCall) -> Response:
     """Create an organization. Creating it again with the same name changes nothing."""
     body = call.read(bodies.NewOrganization)
-    _ = call.key
     organization = call.suite.meter.create_organization(body.id, name=body.name, by=call.caller.actor)
     return call.answer(shaped(shapes.Organization, organization), status=201)
 
@@ -77,7 +77,6 @@ def get_organization(call: CurrentCall, organization_id: OrganizationId) -> Resp
 def set_thresholds(call: CurrentCall, organization_id: OrganizationId) -> Response:
     """Set an organization's own warning threshold and minimum reserve."""
     body = call.read(bodies.NewThresholds)
-    _ = call.key
     told = call.suite.meter.set_thresholds(organization_id, warning=body.warning, reserve=body.reserve, by=call.caller.actor)
     return _thresholds(call, told)
 
@@ -88,7 +87,6 @@ def set_thresholds(call: CurrentCall, organization_id: OrganizationId) -> Respon
 )
 def clear_thresholds(call: CurrentCall, organization_id: OrganizationId) -> Response:
     """Return an organization to the platform's thresholds."""
-    _ = call.key
     return _thresholds(call, call.suite.meter.clear_thresholds(organization_id, by=call.caller.actor))
 
 

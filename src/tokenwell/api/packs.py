@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.responses import Response
 
 from tokenwell.api.operations import CurrentCall, Cursor, Limit, OrganizationId, page_of, reads, writes
+from tokenwell.api.repeating import Operations
 from tokenwell.api.views import pack_view
 from tokenwell.api.wire import shaped
 from tokenwell.client import bodies, shapes
@@ -16,7 +17,7 @@ from tokenwell.core.packs import PackStatus
 from tokenwell.service.access.scopes import Scope
 from tokenwell.service.shapes import PackLine
 
-router = APIRouter(prefix="/v1/organizations/{organization_id}", tags=["Packs"])
+router = Operations(prefix="/v1/organizations/{organization_id}", tags=["Packs"])
 
 PackId = Annotated[str, Path(description="The pack's id, or its number (`PK-7`).", examples=["PK-1"])]
 _OF_THE_NEW = {"organization_id": "$request.path.organization_id", "pack": "$response.body#/pack/id"}
@@ -29,6 +30,7 @@ _OF_THE_NEW = {"organization_id": "$request.path.organization_id", "pack": "$res
         "Grant a pack",
         body=bodies.NewPack,
         answer=shapes.PackGranted,
+        is_kept=False,
         status=201,
         example={"amount": "5M", "note": "Spring"},
         links={name: {"operationId": name, "parameters": _OF_THE_NEW} for name in ("get_pack", "extend_pack", "revoke_pack")},
@@ -79,6 +81,7 @@ def get_pack(call: CurrentCall, organization_id: OrganizationId, pack: PackId) -
         "Revoke a pack",
         body=bodies.Revocation,
         answer=shapes.PackRevoked,
+        is_kept=False,
         example={"cancel_holds": False, "note": "Granted by mistake"},
     ),
 )
@@ -98,6 +101,7 @@ def revoke_pack(call: CurrentCall, organization_id: OrganizationId, pack: PackId
         "Extend a pack",
         body=bodies.Extension,
         answer=shapes.PackExtended,
+        is_kept=False,
         example={"expires_at": "2030-01-01T00:00:00Z"},
     ),
 )
@@ -117,5 +121,4 @@ def extend_pack(call: CurrentCall, organization_id: OrganizationId, pack: PackId
 def set_pack_note(call: CurrentCall, organization_id: OrganizationId, pack: PackId) -> Response:
     """Change a pack's note; the same note again changes nothing."""
     body = call.read(bodies.PackNote)
-    _ = call.key
     return call.answer(pack_view(call.suite.packs.set_note(organization_id, pack, body.note, by=call.caller.actor)))

@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.responses import Response, StreamingResponse
 
 from tokenwell.api.operations import CurrentCall, Cursor, Limit, OrganizationId, page_of, reads, writes
+from tokenwell.api.repeating import Operations
 from tokenwell.api.wire import shaped
 from tokenwell.client import bodies, managed
 from tokenwell.client.shapes import Page
@@ -20,8 +21,8 @@ from tokenwell.service.access.scopes import Scope
 from tokenwell.service.identity.members import Member
 from tokenwell.service.records.audit import AuditFilter, AuditLine
 
-members = APIRouter(prefix="/v1/organizations/{organization_id}/members", tags=["Members"])
-records = APIRouter(prefix="/v1", tags=["Events and audit log"])
+members = Operations(prefix="/v1/organizations/{organization_id}/members", tags=["Members"])
+records = Operations(prefix="/v1", tags=["Events and audit log"])
 
 PersonId = Annotated[str, Path(description="The person's id.")]
 Actor = Annotated[str, Query(description="Only acts of this actor: an id or a name.")]
@@ -50,14 +51,12 @@ def list_members(call: CurrentCall, organization_id: OrganizationId, cursor: Cur
 def set_member_role(call: CurrentCall, organization_id: OrganizationId, person_id: PersonId) -> Response:
     """Give a member another role. The last administrator keeps theirs."""
     body = call.read(bodies.NewRole)
-    _ = call.key
     return call.answer(_member(call.suite.members.set_role(organization_id, person_id, body.role, by=call.caller.actor)))
 
 
 @members.delete("/{person_id}", **writes(Scope.MEMBERS_WRITE, "Remove a member", answer=managed.MemberRemoved))
 def remove_member(call: CurrentCall, organization_id: OrganizationId, person_id: PersonId) -> Response:
     """End a membership at once. Who is no member is none afterwards either; the last administrator stays."""
-    _ = call.key
     call.suite.meter.organization(organization_id)
     try:
         call.suite.members.remove(organization_id, person_id, by=call.caller.actor)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from tokenwell.api.operations import CurrentCall, OrganizationId, page_of, reads, writes
+from tokenwell.api.repeating import Operations
 from tokenwell.api.wire import shaped
 from tokenwell.client import bodies, shapes
 from tokenwell.core.rates import Rate
 from tokenwell.service.access.scopes import Scope
 
-router = APIRouter(prefix="/v1", tags=["Platform"])
+router = Operations(prefix="/v1", tags=["Platform"])
 
 
 @router.get("/rates", **reads(Scope.RATES_READ, "List rates", answer=shapes.Page[shapes.Rate], anywhere=True))
@@ -33,7 +33,6 @@ def list_rates(call: CurrentCall) -> Response:
 def set_rate(call: CurrentCall) -> Response:
     """Set what a model costs from a date on; the same model and date again replaces it."""
     body = call.read(bodies.NewRate)
-    _ = call.key
     rate = Rate(**{name: getattr(body, name) for name in Rate.__struct_fields__})
     call.suite.meter.set_rate(rate, by=call.caller.actor)
     return call.answer(shaped(shapes.Rate, rate))
@@ -45,6 +44,5 @@ def set_rate(call: CurrentCall) -> Response:
 )
 def verify(call: CurrentCall, organization_id: OrganizationId) -> Response:
     """Recompute balance, packs, overage, rollups and the hash chain from the journal, and compare. It reads every line."""
-    _ = call.key
     (found,) = call.suite.meter.verify(organization_id)
     return call.answer(shaped(shapes.Verified, found))

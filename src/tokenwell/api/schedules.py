@@ -5,16 +5,17 @@ from __future__ import annotations
 from datetime import time
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from starlette.responses import Response
 
 from tokenwell.api.operations import CurrentCall, Cursor, Limit, OrganizationId, page_of, reads, writes
+from tokenwell.api.repeating import Operations
 from tokenwell.api.wire import shaped
 from tokenwell.client import shapes, topups
 from tokenwell.service.access.scopes import Scope
 from tokenwell.service.supply.schedules import Schedule
 
-router = APIRouter(prefix="/v1", tags=["Schedules"])
+router = Operations(prefix="/v1", tags=["Schedules"])
 
 ScheduleId = Annotated[str, Path(description="The schedule's id.")]
 _OF_THE_NEW = {"organization_id": "$request.path.organization_id", "schedule_id": "$response.body#/id"}
@@ -79,7 +80,6 @@ def get_schedule(call: CurrentCall, organization_id: OrganizationId, schedule_id
 @router.post(_OF_AN_ORGANIZATION + "/{schedule_id}/pause", **writes(Scope.PACKS_WRITE, "Pause a schedule", answer=topups.Schedule))
 def pause_schedule(call: CurrentCall, organization_id: OrganizationId, schedule_id: ScheduleId) -> Response:
     """Grant nothing until it is resumed; again changes nothing."""
-    _ = call.key
     return call.answer(_view(call.suite.schedules.pause(organization_id, schedule_id, by=call.caller.actor)))
 
 
@@ -88,14 +88,12 @@ def pause_schedule(call: CurrentCall, organization_id: OrganizationId, schedule_
 )
 def resume_schedule(call: CurrentCall, organization_id: OrganizationId, schedule_id: ScheduleId) -> Response:
     """Go on; what was due meanwhile is left out."""
-    _ = call.key
     return call.answer(_view(call.suite.schedules.resume(organization_id, schedule_id, by=call.caller.actor)))
 
 
 @router.post(_OF_AN_ORGANIZATION + "/{schedule_id}/end", **writes(Scope.PACKS_WRITE, "End a schedule", answer=topups.Schedule))
 def end_schedule(call: CurrentCall, organization_id: OrganizationId, schedule_id: ScheduleId) -> Response:
     """End a recurring grant for good; packs that were granted stay."""
-    _ = call.key
     return call.answer(_view(call.suite.schedules.end(organization_id, schedule_id, by=call.caller.actor)))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.responses import Response
 
 from tokenwell.api.operations import CurrentCall, Cursor, Limit, OrganizationId, page_of, reads, writes
+from tokenwell.api.repeating import Operations
 from tokenwell.api.views import pack_view
 from tokenwell.api.wire import shaped
 from tokenwell.client import shapes, topups
@@ -18,7 +19,7 @@ from tokenwell.service.access.scopes import Scope
 from tokenwell.service.shapes import PackLine
 from tokenwell.service.supply.topups import Topup, TopupStatus
 
-router = APIRouter(prefix="/v1", tags=["Top-ups"])
+router = Operations(prefix="/v1", tags=["Top-ups"])
 
 TopupId = Annotated[str, Path(description="The request's id.")]
 Status = Annotated[TopupStatus | None, Query(description="Only requests of this status.")]
@@ -63,6 +64,7 @@ def request_topup(call: CurrentCall, organization_id: OrganizationId) -> Respons
         "Take emergency tokens",
         body=topups.Emergency,
         answer=topups.EmergencyTaken,
+        is_kept=False,
         status=201,
         example={"amount": 500, "note": "Until Monday"},
     ),
@@ -109,7 +111,6 @@ def get_topup(call: CurrentCall, organization_id: OrganizationId, topup_id: Topu
 def approve_topup(call: CurrentCall, organization_id: OrganizationId, topup_id: TopupId) -> Response:
     """Grant a pack for a request, which closes it. The request itself is the key: it never grants twice."""
     body = call.read(topups.TopupApproval)
-    _ = call.key
     terms = {"amount": body.amount, "expires_at": body.expires_at, "priority": body.priority, "note": body.note}
     approved = call.suite.topups.approve(organization_id, topup_id, **terms, by=call.caller.actor)  # type: ignore[arg-type]
     granted = approved.granted
@@ -134,14 +135,12 @@ def approve_topup(call: CurrentCall, organization_id: OrganizationId, topup_id: 
 def decline_topup(call: CurrentCall, organization_id: OrganizationId, topup_id: TopupId) -> Response:
     """Decline a request, saying why; again with the same reason changes nothing."""
     body = call.read(topups.TopupDecline)
-    _ = call.key
     return call.answer(topup_view(call.suite.topups.decline(organization_id, topup_id, reason=body.reason, by=call.caller.actor)))
 
 
 @router.post(_OF_AN_ORGANIZATION + "/{topup_id}/cancel", **writes(Scope.TOPUPS_WRITE, "Cancel a request", answer=topups.Topup))
 def cancel_topup(call: CurrentCall, organization_id: OrganizationId, topup_id: TopupId) -> Response:
     """Take a request back; again changes nothing."""
-    _ = call.key
     return call.answer(topup_view(call.suite.topups.cancel(organization_id, topup_id, by=call.caller.actor)))
 
 

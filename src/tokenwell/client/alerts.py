@@ -59,6 +59,10 @@ class ChannelWithSecret(Shape, frozen=True, kw_only=True):
     channel: Channel
     secret: str | None
 
+    def told_again(self) -> ChannelWithSecret:
+        """Return it without the secret."""
+        return ChannelWithSecret(channel=self.channel, secret=None)
+
 
 class ChannelRemoved(Shape, frozen=True, kw_only=True):
     """A channel that is no more."""

@@ -14,7 +14,7 @@ import httpx2
 import msgspec
 
 from tokenwell.client.requests import Request
-from tokenwell.client.shapes import Problem
+from tokenwell.client.shapes import Problem, Shape
 from tokenwell.errors import CommitUnknown, ServerUnreachable, TokenwellError
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ def attempts(request: Request[T], *, retries: int) -> Steps[T]:
     for number in range(retries + 1):
         outcome = yield attempt
         if isinstance(outcome, httpx2.Response) and outcome.is_success:
-            return answer_of(outcome.content, request.answer)
+            return _told(outcome, answer_of(outcome.content, request.answer))
         error = error_of(outcome)
         if number == retries or not _is_worth_repeating(error):
             raise error
@@ -67,6 +67,13 @@ def attempt_of(request: Request[Any], *, accept: str = "application/json") -> At
     if request.key is not None:
         headers["idempotency-key"] = request.key
     return Attempt(request.method, request.path, request.query, request.content, headers)
+
+
+def _told(response: httpx2.Response, answer: T) -> T:
+    """Return an answer that says of itself whether it was given before."""
+    if isinstance(answer, Shape) and response.headers.get("idempotent-replayed") == "true":
+        return answer.as_replayed()
+    return answer
 
 
 def answer_of(content: bytes, kind: type[T]) -> T:

@@ -48,6 +48,10 @@ class GatewayKeyCreated(Shape, frozen=True, kw_only=True):
     key: GatewayKey
     secret: str
 
+    def told_again(self) -> GatewayKeyCreated:
+        """Return it without the secret."""
+        return GatewayKeyCreated(key=self.key, secret="")
+
 
 class PlatformKey(Shape, frozen=True, kw_only=True):
     """A key of the REST API for a backend. Its organization is empty where it reaches every one."""
@@ -68,6 +72,10 @@ class PlatformKeyCreated(Shape, frozen=True, kw_only=True):
 
     key: PlatformKey
     secret: str
+
+    def told_again(self) -> PlatformKeyCreated:
+        """Return it without the secret."""
+        return PlatformKeyCreated(key=self.key, secret="")
 
 
 class Member(Shape, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ Tokens are whole numbers; beyond 2^53 JSON carries them as text, and they are nu
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 import msgspec
 
@@ -18,8 +18,22 @@ EntryKind = Literal["grant", "debit", "refund", "expire", "revoke", "extend", "o
 T = TypeVar("T")
 
 
-class Shape(msgspec.Struct, frozen=True, kw_only=True):
+class Shape(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What every answer is made of."""
+
+    @property
+    def replayed(self) -> bool:
+        """Whether a write was done before, with the same idempotency key: then this is its first answer."""
+        return "replayed" in self.__dict__
+
+    def as_replayed(self) -> Self:
+        """Return it as the answer to a write that was done before."""
+        self.__dict__["replayed"] = True
+        return self
+
+    def told_again(self) -> Self:
+        """Return it without what is told only once."""
+        return self
 
 
 class Page(Shape, Generic[T], frozen=True, kw_only=True):

@@ -194,3 +194,7 @@ class CodesMade(Shape, frozen=True, kw_only=True):
 
     batch: CodeBatch
     codes: tuple[str, ...]
+
+    def told_again(self) -> CodesMade:
+        """Return it without the codes."""
+        return CodesMade(batch=self.batch, codes=())

@@ -20,6 +20,9 @@ DELIVERIES_KEPT = timedelta(days=90)
 MARKS_KEPT = timedelta(days=400)
 """How long it is kept which alerts a person has read, and what was told once and for all."""
 
+WRITES_KEPT = timedelta(days=90)
+"""How long the answers to writes of the REST API are kept by their idempotency keys. Those of the ledger are in the journal."""
+
 
 def delete_old(engine: sqlalchemy.Engine, turn: Turn) -> int:
     """Delete what is kept no longer, in short transactions; returns how many rows. Leaves off when the turn is over."""
@@ -29,6 +32,7 @@ def delete_old(engine: sqlalchemy.Engine, turn: Turn) -> int:
         lambda connection: store.delete_failures(connection, now - FAILURES_KEPT),
         lambda connection: store.delete_deliveries(connection, now - DELIVERIES_KEPT),
         lambda connection: store.delete_marks(connection, now - MARKS_KEPT),
+        lambda connection: store.delete_writes(connection, now - WRITES_KEPT),
     )
     total = 0
     for step in steps:

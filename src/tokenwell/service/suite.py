@@ -10,6 +10,7 @@ from tokenwell.service.access.keys import Keys
 from tokenwell.service.access.platform_keys import PlatformKeys
 from tokenwell.service.access.sealing import Sealer
 from tokenwell.service.access.services import Services
+from tokenwell.service.access.writes import Writes
 from tokenwell.service.identity.first_run import FirstRun
 from tokenwell.service.identity.invitations import Invitations
 from tokenwell.service.identity.members import Members
@@ -76,6 +77,7 @@ class Suite:
         self.first_run = FirstRun(self.people)
         self.sign_on = sign_on
         self.audit = Audit(meter.engine)
+        self.writes = Writes(meter.engine, meter.clock)
         self.services = Services(meter, changed=self.keys.forget_service)
         self.topups = Topups(meter)
         self.approval_links = ApprovalLinks(meter, self.topups, self.sealer)

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Table, delete, select, tuple_
 
 from tokenwell.core.instants import to_micros
-from tokenwell.store.schema import attempt, delivery, event_read, session, sign_in_failure, told
+from tokenwell.store.schema import api_write, attempt, delivery, event_read, session, sign_in_failure, told
 
 CHUNK = 500
 """How many rows are deleted at a time, so that no writer waits long."""
@@ -44,6 +44,11 @@ def delete_marks(connection: Connection, before: datetime) -> int:
     """Delete what was noted before `before` of what people have read and been told; return how many."""
     read = _delete(connection, event_read, event_read.c.at < to_micros(before))
     return read + _delete(connection, told, told.c.at < to_micros(before))
+
+
+def delete_writes(connection: Connection, before: datetime) -> int:
+    """Delete what was answered to writes of the REST API before `before`; return how many."""
+    return _delete(connection, api_write, api_write.c.at < to_micros(before))
 
 
 def _delete(connection: Connection, table: Table, old: ColumnElement[bool]) -> int:

@@ -29,6 +29,7 @@ from tokenwell.store.schema.ledger import account, entry, growth, hold, key_usag
 from tokenwell.store.schema.policies import policy
 from tokenwell.store.schema.schedules import schedule
 from tokenwell.store.schema.topups import topup
+from tokenwell.store.schema.writes import api_write
 
 __all__ = [
     "access_link",
@@ -38,6 +39,7 @@ __all__ = [
     "second_factor",
     "account",
     "act",
+    "api_write",
     "attempt",
     "channel",
     "delivery",
