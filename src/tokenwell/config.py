@@ -114,6 +114,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "environment."
         ),
     ] = ""
+    spool_directory: Annotated[
+        str,
+        _about(
+            "Where the gateway writes down what it has under way, so that it is charged although the process is killed. It must "
+            "outlive the process. Empty: `spool` beside the database, or in `data` where that is no file."
+        ),
+    ] = ""
     queue_limit: Annotated[
         int, _about("How many writes may wait in one process; more are refused as busy.", 1, 10**6, "writes")
     ] = 10_000

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -151,7 +152,13 @@ def asked(text: str = "Say hello.", **fields: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def house_on(
-    database_url: str, *, settings: Settings | None = None, granted: int = GRANTED, router: Upstream | None = None, **meter: Any
+    database_url: str,
+    *,
+    settings: Settings | None = None,
+    granted: int = GRANTED,
+    router: Upstream | None = None,
+    directory: Path | None = None,
+    **meter: Any,
 ) -> AsyncIterator[House]:
     """Yield a house on a database: the organization `acme` with one pack and one key. `router` stands for its fake provider."""
     async with AsyncExitStack() as stack:
@@ -166,7 +173,7 @@ async def house_on(
         stack.push_async_callback(upstream.stop)
         settings = settings or Settings()
         provider = DrainableUpstream(upstream.url, "sk-operator", timeout_seconds=settings.upstream_timeout_seconds)
-        gateway = create_gateway(opened, keys, settings, router or provider)
+        gateway = create_gateway(opened, keys, settings, router or provider, directory=directory)
         house = House(opened, keys, upstream, gateway, keys.create("acme", name="test").secret)
         house.provider = provider
         house.address = await stack.enter_async_context(serving(house.app))

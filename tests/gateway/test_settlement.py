@@ -13,8 +13,9 @@ from tests.gateway.outages import PostgresOutage, SqliteOutage, outage_of
 from tests.gateway.upstreams import Reply, Request, plain, speaking
 from tokenwell.core.usage import Usage
 from tokenwell.errors import CommitUnknown
+from tokenwell.gateway.calls import Bill, Call
 from tokenwell.gateway.metrics import LOST
-from tokenwell.gateway.settlement import Bill, Call, Settlements
+from tokenwell.gateway.settlement import Settlements
 from tokenwell.service.access.keys import Keys
 
 

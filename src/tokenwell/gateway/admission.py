@@ -18,10 +18,10 @@ from tokenwell.core.usage import Usage
 from tokenwell.errors import BalanceHeld, CommitUnknown, NotFound, RequestInvalid
 from tokenwell.gateway.asking import AiRequest
 from tokenwell.gateway.bodies import member_span, set_member
+from tokenwell.gateway.calls import Call
 from tokenwell.gateway.expecting import Expectations, Expected
 from tokenwell.gateway.metrics import CLAMPED
 from tokenwell.gateway.reservations import Reservation, Terms
-from tokenwell.gateway.settlement import Call
 from tokenwell.service.access.keys import GatewayKey
 from tokenwell.service.access.services import Lane
 from tokenwell.service.answers import Answers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from datetime import timedelta
+from pathlib import Path
 
 import structlog
 
@@ -17,11 +18,13 @@ from tokenwell.gateway.dialects import Dialect
 from tokenwell.gateway.embeddings import EMBEDDINGS
 from tokenwell.gateway.exchange import BodyTooLarge, ClientGone, Exchange, Message, Receive, Send, Unspeakable
 from tokenwell.gateway.expecting import OTHERS, Expectations
+from tokenwell.gateway.keeping import Keeping
 from tokenwell.gateway.media import MEDIA
 from tokenwell.gateway.messages import MESSAGES
 from tokenwell.gateway.metering import Metering
 from tokenwell.gateway.passing import Passing, is_passed, scope_of, telling_for
 from tokenwell.gateway.receipts import REQUEST_ID, refusal_headers
+from tokenwell.gateway.recovery import Recovery
 from tokenwell.gateway.responses import RESPONSES
 from tokenwell.gateway.settlement import Settlements
 from tokenwell.gateway.tokenizers import tokenizer
@@ -47,23 +50,28 @@ DRAIN_SECONDS = 10.0
 log = structlog.get_logger("tokenwell.gateway")
 
 
-def create_gateway(meter: Meter, keys: Keys, settings: Settings, upstream: Upstream) -> Gateway:
-    """Return the gateway as an ASGI app; `startup` and `shutdown` run in its lifespan, or are called by what is around it."""
-    return Gateway(meter, keys, settings, upstream)
+def create_gateway(meter: Meter, keys: Keys, settings: Settings, upstream: Upstream, *, directory: Path | None = None) -> Gateway:
+    """Return the gateway as an ASGI app; `startup` and `shutdown` run in its lifespan, or are called by what is around it.
+
+    In `directory` it writes down what a process that is killed would leave undone; without one that is lost.
+    """
+    return Gateway(meter, keys, settings, upstream, Keeping.opened(directory))
 
 
 class Gateway:
     """Serves holders of a gateway key: what is in DIALECTS is metered, what `Passing` knows is passed on."""
 
-    def __init__(self, meter: Meter, keys: Keys, settings: Settings, upstream: Upstream) -> None:
+    def __init__(self, meter: Meter, keys: Keys, settings: Settings, upstream: Upstream, keeping: Keeping) -> None:
         self._keys = keys
+        self._keeping = keeping
         self._calls = 0
         self._idle = asyncio.Event()
         self._upstream = upstream
         self._body_limit_bytes = settings.body_limit_bytes
         self._estimates = Estimates(meter.reading)
         expectations = Expectations(self._estimates, default_output_tokens=settings.output_limit_tokens)
-        self._settlements = Settlements(meter, expectations=expectations)
+        self._settlements = Settlements(meter, expectations=expectations, logbook=keeping.logbook)
+        self._recovery = Recovery(keeping.directory, self._settlements)
         self._answers = Answers(meter.engine, meter.clock)
         self._passing = Passing(meter.aio, upstream, self._answers, body_limit_bytes=settings.body_limit_bytes)
         policies = Policies(meter.engine, meter.clock)
@@ -90,6 +98,7 @@ class Gateway:
     async def startup(self) -> None:
         """Get ready on the running event loop."""
         await self._upstream.open()
+        await self._recovery.run()
         await asyncio.to_thread(tokenizer, OTHERS[0])  # ahead of the first request: it takes a moment
         try:
             await asyncio.to_thread(self._answers.forget_old)
@@ -105,6 +114,7 @@ class Gateway:
         await self._settlements.drain(DRAIN_SECONDS)
         await asyncio.to_thread(self._estimates.close)
         await self._upstream.close()
+        self._keeping.close()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:

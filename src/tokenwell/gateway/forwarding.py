@@ -12,13 +12,14 @@ from tokenwell.core.receipts import Receipt
 from tokenwell.core.usage import Usage
 from tokenwell.errors import TokenwellError, UpstreamError
 from tokenwell.gateway.asking import AiRequest
+from tokenwell.gateway.calls import Bill
 from tokenwell.gateway.counting import spoken_tokens
 from tokenwell.gateway.dialects import Dialect, Reported, Stream
 from tokenwell.gateway.exchange import ClientGone, Exchange
 from tokenwell.gateway.metrics import ABANDONED, CUT, DRAINED, UPSTREAM_ERRORS
 from tokenwell.gateway.receipts import REQUEST_ID, comment_of, headers_of
 from tokenwell.gateway.reservations import Reservation
-from tokenwell.gateway.settlement import Bill, Settlements
+from tokenwell.gateway.settlement import Settlements
 from tokenwell.gateway.streams import EVENT_END
 from tokenwell.gateway.upstream import Upstream, UpstreamAnswer
 from tokenwell.service.answers import Answers
@@ -29,7 +30,19 @@ log = structlog.get_logger("tokenwell.gateway")
 class Forwarding:
     """One call on its way. `run` it once."""
 
-    __slots__ = ("_answer", "_answers", "_call", "_dialect", "_exchange", "_request", "_reservation", "_settlements", "_upstream")
+    __slots__ = (
+        "_answer",
+        "_answers",
+        "_call",
+        "_dialect",
+        "_exchange",
+        "_heard",
+        "_logbook",
+        "_request",
+        "_reservation",
+        "_settlements",
+        "_upstream",
+    )
 
     def __init__(
         self,
@@ -51,6 +64,8 @@ class Forwarding:
         self._exchange = exchange
         self._upstream = upstream
         self._settlements = settlements
+        self._logbook = settlements.logbook
+        self._heard = 0
 
     async def run(self) -> None:
         """Answer the call and settle its hold. Raises UpstreamError before anything is sent; the hold is released then."""
@@ -59,6 +74,7 @@ class Forwarding:
     async def _ask(self) -> UpstreamAnswer:
         request, exchange = self._request, self._exchange
         path = exchange.under(self._dialect.path)
+        self._logbook.ask(self._call.request_id)
         return await self._upstream.send("POST", path, body=request.body, headers=exchange.headers, model=request.model)
 
     async def _plain(self) -> None:
@@ -146,6 +162,7 @@ class Forwarding:
                 if not await self._relay_looking(data, answer, stream):
                     return
                 continue
+            self._hear(data)
             passing = stream.end() if ended else stream.feed(data)
             if passing or stream.closing:
                 if not exchange.started:
@@ -167,6 +184,7 @@ class Forwarding:
             # Up to the end of the event in which it is due: a piece of one passes nothing.
             end = EVENT_END.search(data, max(0, reservation.look_at_bytes - stream.passed_bytes - 1))
             due = len(data) if end is None else end.end()
+            self._hear(data[:due])
             passing = stream.end() if ended else stream.feed(data[:due])
             data, ended = data[due:], False
             if passing:
@@ -178,12 +196,19 @@ class Forwarding:
             if stream.passed_bytes >= reservation.look_at_bytes:
                 if reservation.is_growing:
                     await self._write(waiting)
-                if not await reservation.covers(stream):
+                covered = await reservation.covers(stream)
+                self._logbook.say(self._call.request_id, reservation.said_tokens)
+                if not covered:
                     await self._write(waiting)
                     await self._cut(stream)
                     return False
         await self._write(waiting)
         return True
+
+    def _hear(self, data: bytes) -> None:
+        """Note how much of a stream has come, for whoever has to charge it should this process be killed."""
+        self._heard += data.count(b"data:")
+        self._logbook.hear(self._call.request_id, self._heard)
 
     async def _write(self, waiting: list[bytes]) -> None:
         if waiting:
@@ -214,6 +239,7 @@ class Forwarding:
         """Read a stream to its end for nobody but the charge."""
         try:
             while not stream.closing and (data := await answer.read_some()):
+                self._hear(data)
                 stream.feed(data)
             stream.end()
             DRAINED.inc()

@@ -30,6 +30,12 @@ UNSETTLED = Gauge(
     multiprocess_mode="livesum",
 )
 LOST = Counter("tokenwell_gateway_lost_charges", "Answered requests that were never charged; the log has each.", registry=REGISTRY)
+RECOVERED = Counter(
+    "tokenwell_gateway_recovered_calls",
+    "Calls that a process which is gone had under way, by what was done: charged or released.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 CLAMPED = Counter(
     "tokenwell_gateway_clamped_requests", "Requests whose output was limited to what the balance affords.", registry=REGISTRY
 )

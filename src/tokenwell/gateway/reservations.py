@@ -13,10 +13,10 @@ from tokenwell.core.limits import KeyLimits
 from tokenwell.core.rates import Rate, charge_of
 from tokenwell.core.usage import Usage
 from tokenwell.errors import BalanceRefused, StoreError, TokenwellError
+from tokenwell.gateway.calls import Call
 from tokenwell.gateway.counting import spoken_tokens
 from tokenwell.gateway.dialects import Stream
 from tokenwell.gateway.metrics import GROWN
-from tokenwell.gateway.settlement import Call
 from tokenwell.service.meter import AsyncMeter
 
 LEAST_STEP_TOKENS = 64
@@ -43,7 +43,10 @@ UNBOUND = Terms()
 
 
 class Reservation:
-    """What a call may say on its hold: `room_tokens` of output. Used by one task; `close` it as the call ends."""
+    """What a call may say on its hold: `room_tokens` of output. Used by one task; `close` it as the call ends.
+
+    `said_tokens` is what its stream had said when it was last looked at.
+    """
 
     __slots__ = (
         "_growth",
@@ -59,6 +62,7 @@ class Reservation:
         "_ttl",
         "call",
         "look_at_bytes",
+        "said_tokens",
     )
 
     def __init__(
@@ -81,7 +85,7 @@ class Reservation:
         self._growth: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._is_refused = False
-        self._seen_bytes = self._seen_said = 0
+        self._seen_bytes = self._seen_said = self.said_tokens = 0
         self._timer = asyncio.get_running_loop().call_later(ttl.total_seconds() / 2, self._prolong)
 
     @property
@@ -101,7 +105,7 @@ class Reservation:
 
         At three quarters of what is held, more is asked for; the stream waits for it only when all is said.
         """
-        said = self._said(stream)
+        self.said_tokens = said = self._said(stream)
         if said >= self._room * 3 // 4 and self._growth is None and not self._is_refused:
             self._growth = asyncio.ensure_future(self._grow(said))
         if said >= self._room and self._growth is not None:

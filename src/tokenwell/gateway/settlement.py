@@ -11,11 +11,11 @@ import msgspec
 import structlog
 
 from tokenwell.core.receipts import Receipt
-from tokenwell.core.usage import Usage
-from tokenwell.errors import HoldAlreadyReleased, HoldNotFound, StoreError, TokenwellError
-from tokenwell.gateway.expecting import Expectations, Expected
+from tokenwell.errors import HoldAlreadyReleased, HoldAlreadySettled, HoldNotFound, IdempotencyConflict, StoreError, TokenwellError
+from tokenwell.gateway.calls import Bill, Call
+from tokenwell.gateway.expecting import Expectations
+from tokenwell.gateway.logbook import Logbook
 from tokenwell.gateway.metrics import ESTIMATED, LOST, UNSETTLED
-from tokenwell.service.estimates import Kind
 from tokenwell.service.meter import Meter
 
 PATIENCE_SECONDS = 900
@@ -27,45 +27,18 @@ LONGEST_PAUSE_SECONDS = 5.0
 log = structlog.get_logger("tokenwell.gateway")
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that was admitted: the hold it runs on, and what its line in the ledger will say.
-
-    `expected` is what it was thought to come to, `limited_to` the output limit it was given where the balance afforded no more;
-    both are kept with the line.
-    """
-
-    organization_id: str
-    request_id: str
-    hold_id: str
-    key_id: str
-    service_id: str | None = None
-    model: str
-    session: str | None
-    reason: str | None
-    expected: Expected | None = None
-    limited_to: int | None = None
-
-    @property
-    def kind(self) -> Kind:
-        """What kind of request it is, to expect the next ones by."""
-        return (self.organization_id, self.model, self.reason)
-
-
-class Bill(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request used. `facts` are kept with its line."""
-
-    usage: Usage
-    raw_usage: dict[str, Any] | None = None
-    facts: dict[str, Any] | None = None
-    estimated: bool = False
-
-
 class Settlements:
     """Settles and releases holds. What the database refuses for the moment is tried again in the background."""
 
     def __init__(
-        self, meter: Meter, *, expectations: Expectations | None = None, patience_seconds: float = PATIENCE_SECONDS
+        self,
+        meter: Meter,
+        *,
+        expectations: Expectations | None = None,
+        logbook: Logbook | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
+        self.logbook = Logbook() if logbook is None else logbook
         self._meter = meter.aio
         self._expectations = expectations
         self._patience_seconds = patience_seconds
@@ -78,28 +51,53 @@ class Settlements:
         A caller that is cancelled meanwhile does not stop it.
         """
         self._learn(call, bill)
+        self.logbook.use(call.request_id, bill)
         try:
-            return await self._charge(call, bill)
+            receipt = await self._charge(call, bill)
         except StoreError as error:
             log.warning("settlement_delayed", request_id=call.request_id, organization_id=call.organization_id, cause=error.code)
             self._insist(call, bill)
         except TokenwellError as error:
-            _lose(call, bill, error)
+            self._lose(call, bill, error)
         except asyncio.CancelledError:
             self._insist(call, bill)
             raise
+        else:
+            self.logbook.end(call.request_id)
+            return receipt
         return None
+
+    async def finish(self, call: Call, bill: Bill | None) -> None:
+        """Charge a call that another process had under way, or give its hold back where nothing is to be charged. Idempotent: what
+        that process had charged stays as it is. Raises StoreError."""
+        try:
+            if bill is None:
+                await self._meter.release(call.organization_id, call.hold_id)
+            else:
+                await self._charge(call, bill)
+        except StoreError:
+            raise
+        except (HoldAlreadySettled, IdempotencyConflict):
+            log.info("charged_before", request_id=call.request_id)
+        except TokenwellError as error:
+            if bill is None:
+                log.info("hold_gone", request_id=call.request_id, cause=error.code)
+            else:
+                self._lose(call, bill, error)
 
     async def release(self, call: Call) -> None:
         """Give a hold back. Where the database does not take it, it lapses by itself."""
+        self.logbook.fail(call.request_id)
         try:
             await self._meter.release(call.organization_id, call.hold_id)
         except TokenwellError as error:
             log.warning("release_failed", request_id=call.request_id, organization_id=call.organization_id, cause=error.code)
+        self.logbook.end(call.request_id)
 
     def settle_later(self, call: Call, bill: Bill) -> None:
         """Charge a request whose caller cannot wait."""
         self._learn(call, bill)
+        self.logbook.use(call.request_id, bill)
         self._insist(call, bill)
 
     def read_on(self, reading: Coroutine[Any, Any, None]) -> None:
@@ -109,7 +107,8 @@ class Settlements:
         task.add_done_callback(self._readings.discard)
 
     async def drain(self, seconds: float) -> None:
-        """Wait for what is going on in the background, at most that long; what is left then is logged as lost.
+        """Wait for what is going on in the background, at most that long; what is left then stays in the logbook for the
+        next process, or is logged as lost.
 
         Half of the time is for answers that are still read; what they have come to by then is charged by count.
         """
@@ -159,8 +158,12 @@ class Settlements:
                     # Apart from each other: those that were refused together would meet again each time.
                     await asyncio.sleep(random.uniform(0, pause_seconds))
                     pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
-            except (TokenwellError, asyncio.CancelledError) as error:
-                _lose(call, bill, error)
+            except (StoreError, asyncio.CancelledError) as error:
+                self._leave(call, bill, error)
+            except TokenwellError as error:
+                self._lose(call, bill, error)
+            else:
+                self.logbook.end(call.request_id)
 
     async def _charge_once(self, call: Call, bill: Bill, *, last: bool) -> bool:
         try:
@@ -171,6 +174,20 @@ class Settlements:
             return False
         return True
 
+    def _leave(self, call: Call, bill: Bill, error: BaseException) -> None:
+        """Leave a charge to the next process of this machine, where it will find it; else it is lost."""
+        if self.logbook.is_kept and call.request_id in self.logbook:
+            log.warning("charge_left", request_id=call.request_id, organization_id=call.organization_id)
+        else:
+            self._lose(call, bill, error)
+
+    def _lose(self, call: Call, bill: Bill, error: BaseException) -> None:
+        """Write down everything that is needed to charge the request by hand."""
+        LOST.inc()
+        cause = error.code if isinstance(error, TokenwellError) else "stopped"
+        log.error("charge_lost", cause=cause, usage=msgspec.to_builtins(bill.usage), **msgspec.structs.asdict(call))
+        self.logbook.end(call.request_id)
+
 
 async def _finish(tasks: set[asyncio.Task[None]], seconds: float) -> None:
     """Wait for tasks, and stop what is left after a while."""
@@ -179,10 +196,3 @@ async def _finish(tasks: set[asyncio.Task[None]], seconds: float) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _lose(call: Call, bill: Bill, error: BaseException) -> None:
-    """Write down everything that is needed to charge the request by hand."""
-    LOST.inc()
-    cause = error.code if isinstance(error, TokenwellError) else "stopped"
-    log.error("charge_lost", cause=cause, usage=msgspec.to_builtins(bill.usage), **msgspec.structs.asdict(call))

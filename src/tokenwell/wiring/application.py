@@ -20,7 +20,7 @@ from tokenwell.service.jobs import Runner
 from tokenwell.service.ports import Clock, system_clock
 from tokenwell.wiring.answers import App, Message, Observed, Receive, Send, answer, not_open
 from tokenwell.wiring.jobs import Parts, open_runner
-from tokenwell.wiring.opening import open_patiently, open_suite
+from tokenwell.wiring.opening import open_patiently, open_suite, spool_directory
 from tokenwell.wiring.upstreams import open_upstream
 
 _PING_SECONDS = 5
@@ -74,7 +74,7 @@ class Application:
         suite = open_suite(meter, settings)
         self._opened.callback(suite.close)
         provider = open_upstream(settings, meter)
-        gateway = create_gateway(meter, suite.keys, settings, provider)
+        gateway = create_gateway(meter, suite.keys, settings, provider, directory=spool_directory(settings))
         await gateway.startup()
         self._opened.push_async_callback(gateway.shutdown)
         self._gateway = Observed("gateway", gateway)

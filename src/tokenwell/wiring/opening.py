@@ -120,12 +120,19 @@ def open_guard(settings: Settings) -> Guard:
 
 def open_sealer(settings: Settings) -> Sealer:
     """Return what seals secrets: with the key that the settings give, else with the key file, made at first use."""
-    if settings.secret_key_file:
-        file = Path(settings.secret_key_file)
-    else:
-        database = parse_database(settings.database_url)
-        file = (Path(str(database.url.database)).parent if database.is_sqlite else Path("data").absolute()) / "tokenwell.key"
+    file = Path(settings.secret_key_file) if settings.secret_key_file else data_directory(settings) / "tokenwell.key"
     return Sealer(keys_in(settings.secret_key, file))
+
+
+def data_directory(settings: Settings) -> Path:
+    """Return where files are kept whose place no setting names: beside the database, or in `data` where that is no file."""
+    database = parse_database(settings.database_url)
+    return Path(str(database.url.database)).parent if database.is_sqlite else Path("data").absolute()
+
+
+def spool_directory(settings: Settings) -> Path:
+    """Return where the gateway writes down what must outlive its process."""
+    return Path(settings.spool_directory) if settings.spool_directory else data_directory(settings) / "spool"
 
 
 def open_people(meter: Meter, settings: Settings) -> People:
