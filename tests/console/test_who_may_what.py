@@ -81,6 +81,7 @@ ROWS: dict[str, str] = {
     f"{_O}/requests/{{topup}}/approve": Scope.TOPUPS_DECIDE,
     f"{_O}/requests/{{topup}}/decline": Scope.TOPUPS_DECIDE,
     f"{_O}/alerts": Scope.ALERTS_READ,
+    f"{_O}/bell": Scope.ALERTS_READ,
     f"{_O}/alerts/{{channel}}": Scope.ALERTS_WRITE,
     f"{_O}/services": Scope.SERVICES_READ,
     f"{_O}/services/new": Scope.SERVICES_WRITE,

@@ -16,7 +16,7 @@ from tokenwell.config import Settings
 from tokenwell.console import live, operations, pages, security
 from tokenwell.console.access import embedpage, servicespage
 from tokenwell.console.identity import doorpages, memberspage, profile, signin
-from tokenwell.console.notices import alertspage
+from tokenwell.console.notices import alertspage, bellpage
 from tokenwell.console.records import admin, auditpage, ledgerpage, packpage, usagepage
 from tokenwell.console.supply import changes, granting, topuppages
 from tokenwell.console.visits import Console, Visit, console_of
@@ -37,6 +37,7 @@ _PAGES = (
     operations,
     topuppages,
     alertspage,
+    bellpage,
     servicespage,
     memberspage,
     auditpage,

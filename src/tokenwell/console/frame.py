@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from tokenwell.console.visits import Visit, console_of
 from tokenwell.core.identifiers import check_organization_id
 from tokenwell.errors import RequestInvalid
 from tokenwell.service.access.scopes import Scope
+from tokenwell.service.notices.inbox import UNREAD_LIMIT
 from tokenwell.service.ports import Organization
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -84,13 +86,38 @@ def frame_of(visit: Visit, organization: Organization | None) -> dict[str, Any]:
     """
     if organization is None:
         check_platform(visit)
+    return around(visit, organization)
+
+
+def around(visit: Visit, organization: Organization | None) -> dict[str, Any]:
+    """Return the frame of a page that anybody who is signed in sees: `organization` is where its menu leads, where it does."""
     formats = visit.formats(visit.console.meter.clock())
     memberships = () if visit.is_fragment else visit.memberships
-    return {"organization": organization, "memberships": memberships, "f": formats, "unread": _unread(visit, organization)}
+    return {"organization": organization, "memberships": memberships, "f": formats, "bell": bell_of(visit, organization)}
 
 
-def _unread(visit: Visit, organization: Organization | None) -> int:
-    """Return how many alerts of the organization the person has not read."""
-    if organization is None or visit.session is None or not visit.may(Scope.ALERTS_READ, organization.id):
-        return 0
-    return len(visit.console.suite.inbox.unread(organization.id, visit.session.person.id))
+class Bell(msgspec.Struct, frozen=True, kw_only=True):
+    """The bell of a page: how many alerts the person has not read there (`most` stands for so many or more), which is the newest,
+    and the addresses of all of them, of the panel with the latest, and of the stream that tells of new ones."""
+
+    unread: int
+    newest_id: str
+    path: str
+    panel: str
+    stream: str
+    most: int = UNREAD_LIMIT
+
+
+def bell_of(visit: Visit, organization: Organization | None) -> Bell | None:
+    """Return the bell of an organization's pages; None where the person reads no alerts."""
+    if visit.is_embedded or visit.session is None or organization is None or not visit.may(Scope.ALERTS_READ, organization.id):
+        return None
+    unread = visit.console.suite.inbox.count_unread(organization.id, visit.session.person.id)
+    here = organization.id
+    return Bell(
+        unread=unread.count,
+        newest_id=unread.newest_id,
+        path=path_of(here, "alerts"),
+        panel=path_of(here, "bell"),
+        stream=path_of(here, "live"),
+    )

@@ -16,9 +16,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tokenwell.console.frame import organization_of, signed_in
+from tokenwell.console.notices.alertrows import row_of, words_of
 from tokenwell.console.visits import Visit
 from tokenwell.errors import StoreError
 from tokenwell.service.access.scopes import Scope
+from tokenwell.service.notices.inbox import UNREAD_LIMIT
 from tokenwell.service.records.directory import COUNTED, Pulse
 
 POLL_SECONDS = 1.0
@@ -80,6 +82,14 @@ class Hub:
         return self._seen.get(organization_id)
 
 
+class _Rung(msgspec.Struct, frozen=True, kw_only=True):
+    newest: str
+    unread: int
+    count: str
+    label: str
+    title: str
+
+
 class _News(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     lines: int
@@ -91,7 +101,8 @@ class _News(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def stream(visit: Visit) -> Response:
-    """Answer with the organization's news as server-sent events, from line `after` of its ledger on."""
+    """Answer with the organization's news as server-sent events, from line `after` of its ledger on; without one, with what rings
+    its bell only."""
     organization = await run_in_threadpool(organization_of, visit, Scope.LEDGER_READ)
     text = visit.request.query_params.get("after", "")
     after = int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
@@ -109,9 +120,10 @@ async def _events(visit: Visit, organization_id: str, after: int | None) -> Asyn
     ends_at = loop.time() + LIFETIME_SECONDS
     try:
         yield b"retry: 1000\n\n"
-        known = hub.newest(organization_id)
+        known, rung = hub.newest(organization_id), None
         if known is not None:
-            yield await run_in_threadpool(news_of, visit, organization_id, known, after)
+            rung = known.event_id
+            yield await run_in_threadpool(_told, visit, organization_id, known, after, rings=True)
         while (left := ends_at - loop.time()) > 0:
             try:
                 pulse = await asyncio.wait_for(queue.get(), min(BEAT_SECONDS, left))
@@ -121,9 +133,18 @@ async def _events(visit: Visit, organization_id: str, after: int | None) -> Asyn
                 continue
             if not await run_in_threadpool(_may_still, visit, organization_id):
                 return
-            yield await run_in_threadpool(news_of, visit, organization_id, pulse, after)
+            told = await run_in_threadpool(_told, visit, organization_id, pulse, after, rings=pulse.event_id != rung)
+            rung = pulse.event_id
+            if told:
+                yield told
     finally:
         hub.leave(organization_id, queue)
+
+
+def _told(visit: Visit, organization_id: str, pulse: Pulse, after: int | None, *, rings: bool) -> bytes:
+    """Return what a page is told of a pulse."""
+    news = news_of(visit, organization_id, pulse, after) if after is not None else b""
+    return news + (rung_of(visit, organization_id) if rings else b"")
 
 
 def _may_still(visit: Visit, organization_id: str) -> bool:
@@ -148,6 +169,23 @@ def news_of(visit: Visit, organization_id: str, pulse: Pulse, after: int | None)
         at=formats.clock(formats.now),
     )
     return _event("news", news)
+
+
+def rung_of(visit: Visit, organization_id: str) -> bytes:
+    """Return the event that tells a page's bell how many alerts are unread, and what the newest of them says."""
+    assert visit.session is not None
+    bell = visit.console.suite.inbox.bell(organization_id, visit.session.person.id, limit=1)
+    newest = next((each for each in bell.latest if not each.is_read), None)
+    count = bell.unread.count
+    words = words_of(visit, visit.formats(visit.console.meter.clock()))
+    rung = _Rung(
+        newest=bell.unread.newest_id,
+        unread=count,
+        count=f"{UNREAD_LIMIT - 1}+" if count >= UNREAD_LIMIT else str(count),
+        label=visit.console.render(visit.language, "rung.html.j2", {"unread": count, "most": UNREAD_LIMIT}).strip(),
+        title="" if newest is None else row_of(newest, words).title,
+    )
+    return _event("bell", rung)
 
 
 def _event(name: str, data: Any) -> bytes:

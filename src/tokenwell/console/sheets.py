@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tokenwell.console.acting import Done, Sent, form_of
+from tokenwell.console.frame import around
 from tokenwell.console.visits import Visit
 from tokenwell.errors import AccessDenied, AiStopped, Conflict, NotFound, RequestInvalid
 from tokenwell.service.ports import Organization
@@ -12,10 +13,8 @@ from tokenwell.service.ports import Organization
 
 def sheet_of(visit: Visit, sent: Sent, organization: Organization | None, code: str, back: str, **context: Any) -> dict[str, Any]:
     """Return what a sheet shows: `code` names its words, `back` where one goes without sending it."""
-    formats = visit.formats(visit.console.meter.clock())
-    memberships = () if visit.is_fragment else visit.memberships
-    frame = {"organization": organization, "memberships": memberships, "f": formats}
-    return frame | form_of(sent, formats) | {"sheet": code, "back": back, "action": visit.request.url.path} | context
+    frame = around(visit, organization)
+    return frame | form_of(sent, frame["f"]) | {"sheet": code, "back": back, "action": visit.request.url.path} | context
 
 
 def refused(sent: Sent, error: AccessDenied | AiStopped | Conflict | NotFound | RequestInvalid) -> None:

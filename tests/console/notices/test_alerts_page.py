@@ -34,12 +34,12 @@ def test_what_happened_is_listed_and_counted_until_it_is_read(mei: Browser, mete
     page = mei.page("/o/acme/alerts")
     assert "AI is running low. New The balance is 4,000 tokens, below the warning threshold of 5,000." in page.text
     assert "6,000 tokens granted. New PK-1 never expires." in page.text
-    assert "Alerts 2" in mei.page("/o/acme").text
+    assert mei.page("/o/acme").all("button", id="bell")[0]["aria-label"] == "Alerts: 2 unread"
     assert mei.submit("/o/acme/alerts", "/o/acme/alerts", {"do": "read"}).status_code == 303
     page = mei.page("/o/acme/alerts")
     assert "Everything is marked as read." in page.text
     assert not page.having("data-unread")
-    assert "Alerts 2" not in mei.page("/o/acme").text
+    assert mei.page("/o/acme").all("button", id="bell")[0]["aria-label"] == "Alerts: nothing unread"
 
 
 def test_each_person_has_read_what_they_have_read(mei: Browser, open_browser: Callable[..., Browser], meter: Meter) -> None:

@@ -14,7 +14,7 @@ from tokenwell.console.acting import Done, Sent, Shown, acting
 from tokenwell.console.catalogue import LANGUAGES
 from tokenwell.console.formats import zone_named
 from tokenwell.console.forms import checked_form
-from tokenwell.console.frame import signed_in
+from tokenwell.console.frame import around, signed_in
 from tokenwell.console.identity.signin import LANGUAGE_SECONDS
 from tokenwell.console.sheets import refused, sheet_of
 from tokenwell.console.visits import LANGUAGE_COOKIE, Visit
@@ -34,10 +34,7 @@ def _read(visit: Visit) -> dict[str, Any]:
     person, suite = _person(visit), visit.console.suite
     token = visit.request.cookies.get(visit.console.cookies.session)
     assert visit.session is not None
-    return {
-        "organization": home_of(visit),
-        "memberships": visit.memberships,
-        "f": visit.formats(visit.console.meter.clock()),
+    return around(visit, home_of(visit)) | {
         "codes_left": suite.second_factors.codes_left(person.id),
         "sessions": suite.people.sessions_of(person.id, token),
         "zones": sorted(available_timezones()),

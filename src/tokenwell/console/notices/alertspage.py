@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from tokenwell.alerts.sentences import sentence_of
-from tokenwell.alerts.words import Words
-from tokenwell.console.formats import Formats
 from tokenwell.console.frame import frame_of, organization_of, path_of, reads, signed_in
+from tokenwell.console.notices.alertrows import row_of, words_of
 from tokenwell.console.visits import Visit, console_of
 from tokenwell.core.alerts import ABOUT, Schedule
 from tokenwell.core.happenings import EventKind
 from tokenwell.errors import RequestInvalid
 from tokenwell.service.access.scopes import Scope
-from tokenwell.service.notices.inbox import KnownEvent
 from tokenwell.service.notices.subscriptions import ChannelKind, Wishes
 from tokenwell.service.notices.wishes import minute_of
 
@@ -32,36 +27,6 @@ FIELD_LIMIT = 60
 
 KINDS = tuple(ABOUT)
 """The kinds of events in the order in which they are chosen from."""
-
-
-class AlertRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An event as the list shows it."""
-
-    id: str
-    at: datetime
-    title: str
-    text: str
-    is_unread: bool
-    is_urgent: bool
-
-
-def row_of(known: KnownEvent, words: Words) -> AlertRow:
-    """Return an event in the reader's words: those of e-mails and webhooks."""
-    said = sentence_of(known.event, words)
-    about = ABOUT[known.event.kind]
-    return AlertRow(
-        id=known.id,
-        at=known.event.at,
-        title=said.title,
-        text=said.text,
-        is_unread=about.rings and not known.is_read,
-        is_urgent=about.is_urgent,
-    )
-
-
-def words_of(visit: Visit, formats: Formats) -> Words:
-    """Return how this visitor reads sentences."""
-    return Words(visit.language, formats.zone_name, formats.now)
 
 
 def time_of(minute: int | None) -> str:

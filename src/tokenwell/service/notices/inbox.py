@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import msgspec
 import sqlalchemy
 
 from tokenwell.core.alerts import RINGING
@@ -14,14 +15,21 @@ from tokenwell.service.pages import check_limit, page_of
 from tokenwell.service.ports import Clock, Page
 from tokenwell.store.identity.people import has_organization
 from tokenwell.store.notices import events
-from tokenwell.store.notices.events import KnownEvent
+from tokenwell.store.notices.events import KnownEvent, Unread
 from tokenwell.store.reader import reading
 from tokenwell.store.writer import transaction
 
-__all__ = ["Inbox", "KnownEvent"]
+__all__ = ["Bell", "Inbox", "KnownEvent", "Unread"]
 
 UNREAD_LIMIT = 100
 """Unread events are counted up to this many of the newest."""
+
+
+class Bell(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person's bell shows: what is unread (UNREAD_LIMIT stands for so many or more), and the newest events that ring."""
+
+    unread: Unread
+    latest: tuple[KnownEvent, ...]
 
 
 class Inbox:
@@ -46,6 +54,18 @@ class Inbox:
         with reading(self._engine) as connection:
             found = events.events_of(connection, organization_id, person_id=person_id, kinds=RINGING, limit=UNREAD_LIMIT)
         return tuple(each for each in found if not each.is_read)
+
+    def count_unread(self, organization_id: str, person_id: str) -> Unread:
+        """Return how many events `unread` would give, and which event that rings is the newest."""
+        with reading(self._engine) as connection:
+            return events.unread_of(connection, organization_id, person_id, RINGING, UNREAD_LIMIT)
+
+    def bell(self, organization_id: str, person_id: str, *, limit: int = 8) -> Bell:
+        """Return what a person's bell shows, from one look at the database."""
+        with reading(self._engine) as connection:
+            unread = events.unread_of(connection, organization_id, person_id, RINGING, UNREAD_LIMIT)
+            latest = events.events_of(connection, organization_id, person_id=person_id, kinds=RINGING, limit=limit)
+        return Bell(unread=unread, latest=tuple(latest))
 
     def mark_read(self, organization_id: str, person_id: str, event_ids: Collection[str]) -> int:
         """Note that a person has read events; returns of how many that was news."""

@@ -46,12 +46,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pulse(msgspec.Struct, frozen=True, kw_only=True):
-    """What an open page has to know of its organization: whether anything was written, and how it stands."""
+    """What an open page has to know of its organization: whether anything was written, how it stands, and its newest event."""
 
     seq: int
     balance_tokens: int
     held_tokens: int
     state: State
+    event_id: str = ""
 
 
 class GrantLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +113,11 @@ class Directory:
             rows = store.pulses(connection, now=self._clock(), platform=self._platform, organization_ids=organization_ids)
         return {
             row.organization_id: Pulse(
-                seq=row.seq, balance_tokens=row.balance_tokens, held_tokens=row.held_tokens, state=_STATES[row.urgency]
+                seq=row.seq,
+                balance_tokens=row.balance_tokens,
+                held_tokens=row.held_tokens,
+                state=_STATES[row.urgency],
+                event_id=row.event_id or "",
             )
             for row in rows
         }

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tokenwell.core.happenings import Event, EventKind
@@ -44,14 +44,9 @@ def events_of(
     limit: int,
 ) -> list[KnownEvent]:
     """Return an organization's events, newest first, before the id `before` if it is given. Without a person all count as read."""
-    mark = and_(
-        event_read.c.organization_id == organization_id,
-        event_read.c.event_id == event.c.event_id,
-        event_read.c.person_id == (person_id or ""),
-    )
     found = (
         select(event.c.event_id, event.c.at, event.c.kind, event.c.detail, event_read.c.at)
-        .select_from(event.outerjoin(event_read, mark))
+        .select_from(event.outerjoin(event_read, _mark(organization_id, person_id or "")))
         .where(event.c.organization_id == organization_id)
     )
     if kinds is not None:
@@ -67,6 +62,37 @@ def events_of(
         )
         for row in rows
     ]
+
+
+class Unread(msgspec.Struct, frozen=True, kw_only=True):
+    """How many events a person has not read, and the id of the newest event, read or not; empty where there is none."""
+
+    count: int
+    newest_id: str = ""
+
+
+def unread_of(connection: Connection, organization_id: str, person_id: str, kinds: Collection[EventKind], limit: int) -> Unread:
+    """Return what a person has not read of the newest `limit` events of these kinds."""
+    newest = (
+        select(event.c.event_id, event_read.c.at)
+        .select_from(event.outerjoin(event_read, _mark(organization_id, person_id)))
+        .where(event.c.organization_id == organization_id, event.c.kind.in_([kind.value for kind in kinds]))
+        .order_by(event.c.event_id.desc())
+        .limit(limit)
+        .subquery("newest")
+    )
+    unread = func.count(case((newest.c.at.is_(None), newest.c.event_id)))
+    row = connection.execute(select(unread, func.max(newest.c.event_id)).select_from(newest)).one()
+    return Unread(count=row[0], newest_id=row[1] or "")
+
+
+def _mark(organization_id: str, person_id: str) -> ColumnElement[bool]:
+    """The note that a person has read an event."""
+    return and_(
+        event_read.c.organization_id == organization_id,
+        event_read.c.event_id == event.c.event_id,
+        event_read.c.person_id == person_id,
+    )
 
 
 def mark_read(connection: Connection, organization_id: str, person_id: str, event_ids: Collection[str], at: datetime) -> int:

@@ -112,9 +112,12 @@ def counts(connection: Connection, *, now: datetime, platform: Thresholds, searc
 
 
 def pulses(connection: Connection, *, now: datetime, platform: Thresholds, organization_ids: Sequence[str]) -> Sequence[Row[Any]]:
-    """Return the accounts of some organizations as they stand: their last line, balance, held tokens and urgency."""
+    """Return the accounts of some organizations as they stand: their last line, balance, held tokens, urgency, newest event."""
     standing = _standing(now, platform).subquery("ranked")
-    return connection.execute(select(standing).where(standing.c.organization_id.in_(organization_ids))).all()
+    event = schema.event.c
+    newest = select(func.max(event.event_id)).where(event.organization_id == standing.c.organization_id).scalar_subquery()
+    found = select(standing, newest.label("event_id")).where(standing.c.organization_id.in_(organization_ids))
+    return connection.execute(found).all()
 
 
 def lines_since(connection: Connection, organization_id: str, seq: int, limit: int) -> int:
