@@ -31,11 +31,14 @@ _PATTERNS = {
     r"\S": "a name or an address",
 }
 _MOST_TOKENS = 10**16
-_SECRETS = ("upstream_api_key", "secret_key", "smtp_password", "oidc_client_secret")
+_SECRETS = (
+    "upstream_api_key", "secret_key", "smtp_password", "oidc_client_secret", "stripe_secret_key", "stripe_webhook_secret",
+)  # fmt: skip
 _FILES = {
     "upstream_api_key": "upstream_api_key_file",
     "smtp_password": "smtp_password_file",
     "oidc_client_secret": "oidc_client_secret_file",
+    "stripe_secret_key": "stripe_secret_key_file",
 }
 
 
@@ -184,6 +187,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_allow_loopback: Annotated[
         bool, _about("Single sign-on: let the provider be asked over http on this machine, for trials. Else https alone.")
     ] = False
+    stripe_secret_key: Annotated[
+        str, _about("Purchases: the key that Stripe is asked with. A file is the better place for it. Empty: nothing is sold.")
+    ] = ""
+    stripe_secret_key_file: Annotated[str, _about("A file that holds Stripe's key on one line.")] = ""
+    stripe_webhook_secret: Annotated[
+        str,
+        _about(
+            "Purchases: the secret that Stripe signs webhooks with (`whsec_…`). Several, apart by spaces, while it is rolled over."
+        ),
+    ] = ""
+    stripe_webhook_secret_file: Annotated[
+        str, _about("A file that holds the secret, or several, that webhooks are signed with.")
+    ] = ""
+    stripe_url: Annotated[
+        str,
+        _about(
+            "Where Stripe is asked: https, or an address among `alerts_allowed_hosts`, such as that of a stand-in for trials.",
+            pattern=_URL,
+        ),
+    ] = "https://api.stripe.com"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _about("The least severe events that are logged.")] = "info"
     log_format: Annotated[Literal["json", "console"], _about("One JSON object a line, or lines for people.")] = "json"
 
@@ -229,6 +252,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for name, file in _FILES.items():
             if not values.get(name) and values.get(file):
                 values[name] = _read_word(file, values[file])
+        if not values.get("stripe_webhook_secret") and values.get("stripe_webhook_secret_file"):
+            values["stripe_webhook_secret"] = " ".join(
+                _read_words("stripe_webhook_secret_file", values["stripe_webhook_secret_file"])
+            )
         is_told = values.get("upstream_url") or values.get("models_file")
         return cls(**(values if is_told else values | _provider_in(environ)))
 
@@ -297,13 +324,17 @@ def _provider_in(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _read_word(name: str, path: str) -> str:
-    try:
-        words = Path(path).read_text(encoding="ascii").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise _invalid(name, f"cannot be read ({type(error).__name__})") from None
+    words = _read_words(name, path)
     if len(words) != 1:
         raise _invalid(name, "must hold one key on one line")
     return words[0]
+
+
+def _read_words(name: str, path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _invalid(name, f"cannot be read ({type(error).__name__})") from None
 
 
 def _invalid(name: str, what: str) -> RequestInvalid:

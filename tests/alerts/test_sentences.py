@@ -22,6 +22,7 @@ DETAIL = {
     "expires_at": "2027-12-01T09:00:00Z", "overage_tokens": 12, "repaid_tokens": 30, "limit_tokens": 9, "key_name": "Agent",
     "used_tokens": 700, "usual_tokens": 100, "amount_tokens": 5_000_000, "granted_tokens": 5_000_000, "by": "Mei Lin",
     "reason": "No budget.", "note": "For December.", "state": "normal", "before": "ai_stopped",
+    "name": "Five million", "price_minor": 4_900, "currency": "eur", "refunded_minor": 1_000, "chargeback": "needs_response",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import msgspec
 from tokenwell.alerts.words import Words
 from tokenwell.core.happenings import Event, EventKind
 from tokenwell.core.instants import parse_instant
+from tokenwell.core.money import written_price
 from tokenwell.errors import RequestInvalid
 
 
@@ -64,6 +65,9 @@ class _Facts:
     def when(self, name: str, to: str = "minute") -> str:
         at = self.instant(name)
         return "–" if at is None else self._words.when(at, to)
+
+    def price(self, name: str) -> str:
+        return written_price(self.number(name), self.text("currency")) if isinstance(self._detail.get(name), int) else "–"
 
     @property
     def pack(self) -> str:
@@ -201,6 +205,44 @@ def _declined(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
     return (_("Request declined: %(reason)s") % {"reason": reason} if reason else _("Request declined.")), []
 
 
+def _bought(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    tokens = _("%(tokens)s tokens granted.") % {"tokens": facts.tokens("amount_tokens")}
+    return _("%(name)s was bought.") % {"name": facts.text("name") or "–"}, [facts.price("price_minor") + ".", tokens]
+
+
+def _not_paid(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    nothing = _("Nothing was charged, and no tokens were granted.")
+    return _("The payment for %(name)s failed.") % {"name": facts.text("name") or "–"}, [nothing]
+
+
+def _unresolved(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    about = {"name": facts.text("name") or "–", "price": facts.price("price_minor")}
+    wait = _("No pack could be granted for it; a platform admin looks into it.")
+    return _("%(name)s was paid, but no tokens were granted.") % about, [_("The price is %(price)s.") % about, wait]
+
+
+def _paid_back(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    about = {"name": facts.text("name") or "–", "price": facts.price("price_minor"), "back": facts.price("refunded_minor")}
+    keeps = _("Its pack is kept until a platform admin revokes it.")
+    return _("A payment for %(name)s was refunded.") % about, [_("%(back)s of %(price)s were given back.") % about, keeps]
+
+
+def _charged_back(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+    _ = words.gettext
+    about = {"name": facts.text("name") or "–", "price": facts.price("price_minor")}
+    said = facts.text("chargeback")
+    if said == "won":
+        return _("A chargeback of %(name)s was won.") % about, [_("The payment of %(price)s stays.") % about]
+    keeps = _("Its pack is kept until a platform admin revokes it.")
+    if said == "lost":
+        return _("A chargeback of %(name)s was lost.") % about, [_("The payment of %(price)s is gone.") % about, keeps]
+    return _("A bank takes back a payment for %(name)s.") % about, [_("The price is %(price)s.") % about, keeps]
+
+
 _SENTENCES: dict[EventKind, Callable[[_Facts, Words, datetime | None], _Text]] = {
     EventKind.STATE_RUNNING_LOW: _running_low,
     EventKind.STATE_AI_STOPPED: _ai_stopped,
@@ -220,4 +262,9 @@ _SENTENCES: dict[EventKind, Callable[[_Facts, Words, datetime | None], _Text]] =
     EventKind.TOPUP_REQUESTED: _requested,
     EventKind.TOPUP_APPROVED: _approved,
     EventKind.TOPUP_DECLINED: _declined,
+    EventKind.PURCHASE_COMPLETED: _bought,
+    EventKind.PURCHASE_FAILED: _not_paid,
+    EventKind.PURCHASE_UNRESOLVED: _unresolved,
+    EventKind.PURCHASE_REFUNDED: _paid_back,
+    EventKind.PURCHASE_CHARGED_BACK: _charged_back,
 }

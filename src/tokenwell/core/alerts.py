@@ -49,6 +49,11 @@ ABOUT: dict[EventKind, About] = {
     EventKind.TOPUP_REQUESTED: About(tells_platform=True),
     EventKind.TOPUP_APPROVED: About(tells_organization=True),
     EventKind.TOPUP_DECLINED: About(tells_organization=True),
+    EventKind.PURCHASE_UNRESOLVED: About(tells_organization=True, tells_platform=True),
+    EventKind.PURCHASE_CHARGED_BACK: About(tells_platform=True),
+    EventKind.PURCHASE_REFUNDED: About(tells_platform=True),
+    EventKind.PURCHASE_FAILED: About(tells_organization=True),
+    EventKind.PURCHASE_COMPLETED: About(rings=False),
 }
 """Every kind of event, those that matter most first."""
 

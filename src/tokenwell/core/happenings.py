@@ -32,6 +32,11 @@ class EventKind(StrEnum):
     TOPUP_REQUESTED = "topup.requested"
     TOPUP_APPROVED = "topup.approved"
     TOPUP_DECLINED = "topup.declined"
+    PURCHASE_COMPLETED = "purchase.completed"
+    PURCHASE_FAILED = "purchase.failed"
+    PURCHASE_UNRESOLVED = "purchase.unresolved"
+    PURCHASE_REFUNDED = "purchase.refunded"
+    PURCHASE_CHARGED_BACK = "purchase.charged_back"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

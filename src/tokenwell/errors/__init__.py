@@ -55,7 +55,8 @@
     └ UpstreamError           the AI provider
       ├ UpstreamTimeout
       ├ UpstreamRejected
-      └ UsageMissing
+      ├ UsageMissing
+      └ PaymentUnavailable   the payment provider *
 
     InvariantBroken           a programmer's error; never caught, always logged
 
@@ -369,6 +370,13 @@ class UsageMissing(UpstreamError):
     """The AI provider reported no usage."""
 
     code = "usage_missing"
+
+
+class PaymentUnavailable(UpstreamError):
+    """The payment provider cannot be reached, or refused; nothing was charged."""
+
+    code = "payment_unavailable"
+    retryable = True
 
 
 class InvariantBroken(Exception):

@@ -35,6 +35,10 @@ from tokenwell.service.records.reconciliation import Reconciliations
 from tokenwell.service.supply.approval_links import ApprovalLinks
 from tokenwell.service.supply.codes import Codes
 from tokenwell.service.supply.emergencies import Emergencies
+from tokenwell.service.supply.offers import Offers
+from tokenwell.service.supply.paying import Checkout
+from tokenwell.service.supply.payments import Payments
+from tokenwell.service.supply.purchases import Purchases
 from tokenwell.service.supply.schedules import Schedules
 from tokenwell.service.supply.topups import Topups
 
@@ -57,6 +61,7 @@ class Suite:
         check_url: Callable[[str], str] = str,
         sign_on: SingleSignOn | None = None,
         emergency_limit_tokens: int = 0,
+        checkout: Checkout | None = None,
     ) -> None:
         self.meter = meter
         self.sealer = sealer or Sealer(_passing_key)
@@ -87,6 +92,9 @@ class Suite:
         self.reconciliations = Reconciliations(meter)
         self.policies = Policies(meter.engine, meter.clock)
         self.schedules = Schedules(meter)
+        self.offers = Offers(meter)
+        self.purchases = Purchases(meter, self.offers, checkout)
+        self.payments = Payments(meter, self.purchases)
 
         self.inbox = Inbox(meter.engine, meter.clock)
         self.subscriptions = Subscriptions(

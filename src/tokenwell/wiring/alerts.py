@@ -16,7 +16,7 @@ from tokenwell.errors import TokenwellError
 from tokenwell.service.ports import new_id
 from tokenwell.service.suite import Suite
 from tokenwell.service.supply.topups import TopupStatus
-from tokenwell.wiring.opening import open_guard
+from tokenwell.wiring.guards import open_guard
 
 
 def open_outbox(suite: Suite, settings: Settings) -> Outbox:

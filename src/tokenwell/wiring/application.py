@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from tokenwell.api.app import create_api
+from tokenwell.api.webhooks import create_webhooks
 from tokenwell.config import Settings
 from tokenwell.console.app import create_console
 from tokenwell.errors import StoreError, StoreUnavailable, TokenwellError
@@ -36,8 +37,8 @@ def create_app(settings: Settings, *, clock: Clock = system_clock) -> Applicatio
 
 
 class Application:
-    """Sends each request to its part: `/v1/` to the gateway or the REST API, `/healthz` and `/metrics` stay here, all else goes to
-    the console."""
+    """Sends each request to its part: `/v1/` to the gateway or the REST API, `/webhooks/` to what hears them, `/healthz` and
+    `/metrics` stay here, all else goes to the console."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
@@ -46,6 +47,7 @@ class Application:
         self._gateway: App = not_open
         self._api: App = not_open
         self._console: App = not_open
+        self._webhooks: App = not_open
         self._ping: Callable[[], Awaitable[None]] | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -58,6 +60,8 @@ class Application:
             await self._gateway(scope, receive, send)
         elif path.startswith("/v1/"):
             await self._api(scope, receive, send)
+        elif path.startswith("/webhooks/"):
+            await self._webhooks(scope, receive, send)
         elif path == "/healthz":
             await self._tell_health(send)
         elif path == "/metrics":
@@ -79,6 +83,7 @@ class Application:
         self._opened.push_async_callback(gateway.shutdown)
         self._gateway = Observed("gateway", gateway)
         self._api = Observed("api", create_api(suite, settings))
+        self._webhooks = Observed("api", create_webhooks(suite))
         self._console = Observed("console", create_console(suite, settings))
         self._ping = meter.aio.ping
         if settings.run_jobs:
@@ -95,7 +100,7 @@ class Application:
 
     async def close(self) -> None:
         """Close everything, the last opened first."""
-        self._ping, self._gateway, self._api, self._console = None, not_open, not_open, not_open
+        self._ping, self._gateway, self._api, self._webhooks, self._console = None, not_open, not_open, not_open, not_open
         await self._opened.aclose()
 
     async def _live(self, receive: Receive, send: Send) -> None:

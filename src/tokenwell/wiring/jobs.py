@@ -71,6 +71,10 @@ def _finish_topups(parts: Parts, turn: Turn) -> int:
     return parts.suite.topups.finish_approvals()
 
 
+def _finish_purchases(parts: Parts, turn: Turn) -> int:
+    return parts.suite.purchases.finish_paid() + parts.suite.payments.ask(turn)
+
+
 def _run_schedules(parts: Parts, turn: Turn) -> int:
     return parts.suite.schedules.run_due()
 
@@ -130,6 +134,13 @@ JOBS: tuple[Job[Parts], ...] = (
         every=timedelta(minutes=1),
         does="Completes approvals of top-up requests that something interrupted before their pack was granted.",
         work=_finish_topups,
+    ),
+    Job(
+        name="purchases",
+        every=timedelta(minutes=1),
+        does="Grants the packs of purchases that were paid and that something interrupted, and asks Stripe about those it told "
+        "nothing of for 5 minutes.",
+        work=_finish_purchases,
     ),
     Job(
         name="retention",

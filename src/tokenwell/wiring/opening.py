@@ -12,7 +12,6 @@ import sqlalchemy
 import structlog
 from alembic.util import CommandError
 
-from tokenwell.alerts.addresses import Guard
 from tokenwell.config import Settings
 from tokenwell.core.health import Thresholds
 from tokenwell.errors import StoreError, StoreUnavailable
@@ -28,6 +27,8 @@ from tokenwell.service.ratebook import Unrated
 from tokenwell.service.suite import Suite
 from tokenwell.store.dialects import parse_database, translate
 from tokenwell.store.migration import revision_of
+from tokenwell.wiring.guards import open_guard
+from tokenwell.wiring.payments import open_checkout
 
 OPEN_ATTEMPTS = 30
 """How often a database that cannot be reached is tried as the server starts, a second apart."""
@@ -90,6 +91,7 @@ def open_suite(meter: Meter, settings: Settings) -> Suite:
         check_url=open_guard(settings).check_url,
         sign_on=open_sign_on(people, sealer, settings),
         emergency_limit_tokens=settings.emergency_limit_tokens,
+        checkout=open_checkout(settings),
     )
 
 
@@ -111,11 +113,6 @@ def open_sign_on(people: People, sealer: Sealer, settings: Settings) -> SingleSi
         groups_claim=settings.oidc_groups_claim,
         roles=settings.oidc_roles,
     )
-
-
-def open_guard(settings: Settings) -> Guard:
-    """Return what decides where alerts may be sent."""
-    return Guard(settings.alerts_allowed_hosts.replace(",", " ").split())
 
 
 def open_sealer(settings: Settings) -> Sealer:

@@ -27,6 +27,7 @@ from tokenwell.store.schema.embedding import embedding
 from tokenwell.store.schema.happenings import act, event
 from tokenwell.store.schema.ledger import account, entry, growth, hold, key_usage, organization, pack, rate, rollup
 from tokenwell.store.schema.policies import policy
+from tokenwell.store.schema.purchases import offer, purchase
 from tokenwell.store.schema.schedules import schedule
 from tokenwell.store.schema.topups import topup
 from tokenwell.store.schema.writes import api_write
@@ -61,11 +62,13 @@ __all__ = [
     "key_usage",
     "membership",
     "metadata",
+    "offer",
     "organization",
     "pack",
     "person",
     "platform_key",
     "policy",
+    "purchase",
     "rate",
     "reconciliation",
     "reconciliation_line",
