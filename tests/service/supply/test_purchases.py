@@ -345,6 +345,8 @@ def test_the_same_key_is_the_same_purchase(suite: Suite, stripe: StripeServer, o
     first = suite.purchases.start("acme", offer.id, key="k", by=MEI)
     assert suite.purchases.start("acme", offer.id, key="k", by=MEI) == first
     assert len(stripe.asked) == 1
+    assert suite.purchases.checkout is not None
+    assert suite.purchases.checkout.open(first).id == first.session_id  # one purchase has one page, at Stripe too
     dear = suite.offers.create("Dear", 1, price_minor=9_900, currency="eur", by=ROOT)
     with pytest.raises(IdempotencyConflict) as caught:
         suite.purchases.start("acme", dear.id, key="k", by=MEI)
