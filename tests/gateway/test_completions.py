@@ -39,6 +39,10 @@ def test_a_usage_that_makes_no_sense_is_none(usage: Any) -> None:
     assert _read(usage) is None
 
 
+def test_a_usage_of_bytes_that_are_no_text_is_none() -> None:
+    assert usage_in(msgspec.Raw(b'{"prompt_tokens": 12, "note": "\xff"}')) is None
+
+
 def test_cached_and_reasoning_tokens_are_taken_out_of_what_contains_them() -> None:
     usage = {
         "prompt_tokens": 100,

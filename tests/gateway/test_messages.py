@@ -42,6 +42,14 @@ def test_a_request_is_forwarded_byte_for_byte_streamed_or_not() -> None:
         assert not request.hides_usage
 
 
+def test_what_is_no_text_hides_nothing_of_what_is_said_around_it() -> None:
+    said = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "four"})
+    odd = said.replace(b"four", b"\xff")
+    stream = MessageStream()
+    assert stream.feed(said + odd + said) == said + odd + said
+    assert stream.spoken() == (8, 2)
+
+
 def test_system_prompt_tools_and_pictures_count_as_prompt() -> None:
     plain = _parse().prompt
     assert _parse(system="x" * 300).prompt.text_bytes == plain.text_bytes + 302

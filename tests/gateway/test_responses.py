@@ -55,6 +55,16 @@ def test_what_could_not_be_charged_or_kept_apart_is_not_offered(field: str, valu
     assert raised.value.details["field"] == field
 
 
+def test_what_is_no_text_hides_nothing_of_what_is_said_around_it() -> None:
+    delta = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    said = event("response.output_text.delta", 3, delta="four", **delta)
+    odd = said.replace(b"four", b"\xff")
+    stream = ResponseStream()
+    assert stream.feed(said + odd + said) == said + odd + said
+    assert stream.spoken() == (8, 2)
+    assert usage_in(msgspec.Raw(b'{"input_tokens": 12, "note": "\xff"}')) is None
+
+
 @pytest.mark.parametrize("told", [None, 7, {}, {"input_tokens": -1}, {"input_tokens": 0, "output_tokens": 0}])
 def test_a_usage_that_makes_no_sense_is_none(told: Any) -> None:
     assert usage_in(msgspec.Raw(json.dumps(told).encode())) is None

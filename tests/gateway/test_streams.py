@@ -8,7 +8,7 @@ from tests.gateway.upstreams import DONE, USAGE, chunk
 from tokenwell.core.usage import Usage
 from tokenwell.errors import UpstreamError
 from tokenwell.gateway import streams
-from tokenwell.gateway.chat import ChatStream
+from tokenwell.gateway.chat import ChatStream, ChatTally
 from tokenwell.gateway.streams import EventCutter, data_of
 
 USED = Usage(input_tokens=12, output_tokens=3)
@@ -114,6 +114,39 @@ def test_a_long_stream_is_counted_as_it_passes_and_not_kept(monkeypatch: pytest.
         stream.feed(chunk("four"))
     assert sum(map(len, stream._uncounted)) <= 1_000
     assert stream.spoken() == (400, 100)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_counted_at_once_is_what_is_counted_one_by_one(form: str) -> None:
+    data = FORMS[form]
+    one_by_one = ChatTally()
+    for event in EventCutter().feed(data):
+        one_by_one = one_by_one.after(event)
+    at_once = ChatTally().after(data)
+    assert (at_once.text_bytes, at_once.pieces, at_once.open) == (one_by_one.text_bytes, one_by_one.pieces, one_by_one.open)
+    assert at_once.sample.strip() == one_by_one.sample.strip()
+    assert at_once.pieces >= 3
+
+
+def test_what_cannot_be_read_hides_nothing_of_what_is_said_around_it() -> None:
+    odd = (b'data: {"choices": [{"delta": {"content": "\xff"}}]}\n\n', b"data: {broken\n\n", b"data: " + b"[" * 5000 + b"\n\n")
+    for each in odd:
+        stream = ChatStream(hides_usage=True)
+        assert stream.feed(chunk("four") + each + chunk("more")) == chunk("four") + each + chunk("more")
+        assert stream.spoken() == (8, 2)
+
+
+def test_events_that_only_say_something_are_taken_as_a_whole_or_not_at_all() -> None:
+    stream = ChatStream(hides_usage=True)
+    assert stream.feed(chunk("four")) == chunk("four")
+    words = chunk("and") + chunk("so") + chunk("on")
+    assert stream.plain_bytes(words + chunk(usage=USAGE) + DONE) == len(words)
+    assert stream.take(words, 3) is None
+    assert (stream.spoken(), stream.passed_bytes) == ((4, 1), len(chunk("four")))
+    assert stream.take(words, 4) == 4
+    assert (stream.spoken(), stream.passed_bytes) == ((11, 4), len(chunk("four") + words))
+    stream.feed(chunk("a")[:9])
+    assert stream.plain_bytes(words) == 0
 
 
 def test_an_event_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

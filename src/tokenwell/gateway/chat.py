@@ -23,10 +23,10 @@ from tokenwell.gateway.asking import (
     reason_of,
     session_of,
 )
-from tokenwell.gateway.completions import Completion, parse_completion
-from tokenwell.gateway.dialects import JSON_ONLY, Reported
+from tokenwell.gateway.completions import Choice, Completion, parse_completion
+from tokenwell.gateway.dialects import JSON_ONLY, UNREADABLE, Reported
 from tokenwell.gateway.openai import OPENAI
-from tokenwell.gateway.streams import EventStream, data_of
+from tokenwell.gateway.streams import EventStream, Tally, array_of, data_of
 
 
 class _Body(msgspec.Struct):
@@ -179,7 +179,7 @@ def like(data: bytes) -> dict[str, Any]:
     """Return what every chunk of a stream says, as one of them said it."""
     try:
         members: dict[str, Any] = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         members = {"object": "chat.completion.chunk"}
     return {name: members[name] for name in _KEPT if name in members}
 
@@ -187,20 +187,51 @@ def like(data: bytes) -> dict[str, Any]:
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
-class ChatStream(EventStream):
+class _Chunk(msgspec.Struct):
+    """A chunk of a stream, as far as it says something."""
+
+    choices: list[Choice] | None = None
+
+
+_decode_chunks = msgspec.json.Decoder(list[_Chunk]).decode
+
+
+class ChatTally(Tally):
+    """What a chat has said. `open` are the choices that have begun and not ended, `sample` is the first chunk."""
+
+    __slots__ = ("open", "sample")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: frozenset[int] = frozenset()
+        self.sample = b""
+
+    def _read(self, datas: list[bytes]) -> None:
+        chunks = _decode_chunks(array_of(datas))
+        self.sample = self.sample or (datas[0] if datas else b"")
+        for chunk in chunks:
+            said = 0
+            for choice in chunk.choices or ():
+                said += choice.text_bytes()
+                if bool(choice.finish_reason) is (choice.index in self.open):
+                    self.open ^= {choice.index}
+            if said:
+                self.pieces += 1
+                self.text_bytes += said
+
+
+class ChatStream(EventStream[ChatTally]):
     """Reads a streamed chat completion as it passes. It ends with `[DONE]`; with `hides_usage` the chunk that only reports the
     usage is taken out."""
 
-    __slots__ = ("_hides_usage", "_open", "_sample", "reported")
+    __slots__ = ("_hides_usage", "reported")
 
     reported: Reported | None
 
     def __init__(self, *, hides_usage: bool) -> None:
-        super().__init__()
+        super().__init__(ChatTally())
         self.reported = None
         self._hides_usage = hides_usage
-        self._sample = b""
-        self._open: set[int] = set()
 
     def _border(self, data: bytes) -> int:
         done = data.find(b"[DONE]")
@@ -218,27 +249,13 @@ class ChatStream(EventStream):
         self.reported = reported
         return chunk.has_choices or not self._hides_usage
 
-    def _said(self, data: bytes) -> int:
-        chunk = parse_completion(data)
-        if chunk is None:
-            return 0
-        self._sample = self._sample or data
-        said = 0
-        for choice in chunk.parsed_choices():
-            said += choice.text_bytes()
-            if choice.finish_reason:
-                self._open.discard(choice.index)
-            else:
-                self._open.add(choice.index)
-        return said
-
     def cut(self, used: Usage) -> bytes:
         """End every choice that is open with `length`, and tell the usage if it was asked for."""
-        self.spoken()
-        told = like(self._sample)
+        tally = self._count()
+        told = like(tally.sample)
         is_text = told.get("object") == "text_completion"
         said: dict[str, Any] = {"text": ""} if is_text else {"delta": {}}
-        ends = [{"index": index, **said, "logprobs": None, "finish_reason": "length"} for index in sorted(self._open or {0})]
+        ends = [{"index": index, **said, "logprobs": None, "finish_reason": "length"} for index in sorted(tally.open or {0})]
         passing = OPENAI.event(msgspec.json.encode(told | {"choices": ends}))
         if not self._hides_usage:
             usage = {"prompt_tokens": used.prompt_tokens, "completion_tokens": used.completion_tokens}

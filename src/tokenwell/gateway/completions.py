@@ -8,7 +8,7 @@ import msgspec
 
 from tokenwell.core.amounts import MAX_CHARGE_TOKENS
 from tokenwell.core.usage import Usage
-from tokenwell.gateway.dialects import Reported
+from tokenwell.gateway.dialects import UNREADABLE, Reported
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_CHARGE_TOKENS)]
 _NONE = msgspec.Raw()
@@ -60,7 +60,7 @@ class Completion(msgspec.Struct):
             return []
         try:
             return _decode_choices(self.choices) or []
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             return []
 
 
@@ -128,7 +128,7 @@ def parse_completion(body: bytes) -> Completion | None:
     """Return a completion or a chunk of one, None if it is no JSON object."""
     try:
         return _decode_completion(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 
@@ -140,7 +140,8 @@ def usage_in(raw: msgspec.Raw) -> Reported | None:
     """
     try:
         told = _decode_usage(raw)
-    except msgspec.DecodeError:
+        raw_usage = msgspec.json.decode(raw)
+    except UNREADABLE:
         return None
     completion = told.completion_tokens or 0
     prompt = max(0, (told.total_tokens or 0) - completion) if told.prompt_tokens is None else told.prompt_tokens
@@ -159,12 +160,17 @@ def usage_in(raw: msgspec.Raw) -> Reported | None:
         output_tokens=completion + beyond - reasoning,
         reasoning_tokens=reasoning,
     )
-    return Reported(usage, msgspec.json.decode(raw))
+    return Reported(usage, raw_usage)
 
 
 def _bytes_of(said: _Said) -> int:
-    texts = [said.content, said.refusal, said.reasoning_content or said.reasoning]
+    # Asked of every chunk of a stream: most have a content and nothing else.
+    size = len(said.content.encode()) if said.content else 0
+    if reasoning := said.reasoning_content or said.reasoning:
+        size += len(reasoning.encode())
+    if said.refusal:
+        size += len(said.refusal.encode())
     for call in said.tool_calls or ():
         if call.function is not None:
-            texts += [call.function.name, call.function.arguments]
-    return sum(len(text.encode()) for text in texts if text)
+            size += len((call.function.name or "").encode()) + len((call.function.arguments or "").encode())
+    return size

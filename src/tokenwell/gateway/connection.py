@@ -31,11 +31,13 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._silence_seconds = silence_seconds
         self._first_byte_seconds = silence_seconds if first_byte_seconds is None else first_byte_seconds
-        self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._parts: list[bytes] = []
+        # Pieces of the body are only gathered here, of a burst there are many; what is read is looked at once it is all parsed.
+        self.on_body = self._parts.append
+        self._parser = httptools.HttpResponseParser(self)
         self._buffered_bytes = self._head_bytes = 0
         self._heard_at = 0.0
         self._error: UpstreamError | None = None
@@ -154,6 +156,13 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(UpstreamError("the AI provider's answer is not HTTP", reason=type(error).__name__))
+            return
+        if self._parts:
+            self._buffered_bytes += len(data)
+            if self._buffered_bytes > BUFFER_BYTES and not self._is_paused:
+                self._is_paused = True
+                self._transport.pause_reading()
+            self._wake()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Note the end: of the answer, where it lasts as long as the connection, else of both."""
@@ -189,15 +198,6 @@ class Connection(asyncio.Protocol):
             return
         self.status = status
         self._has_begun = True
-        self._wake()
-
-    def on_body(self, data: bytes) -> None:
-        """Take a piece of the body."""
-        self._parts.append(data)
-        self._buffered_bytes += len(data)
-        if self._buffered_bytes > BUFFER_BYTES and not self._is_paused:
-            self._is_paused = True
-            self._transport.pause_reading()
         self._wake()
 
     def on_message_complete(self) -> None:

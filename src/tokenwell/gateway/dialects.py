@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from tokenwell.core.usage import Usage
 from tokenwell.gateway.asking import AiRequest, Labels
 from tokenwell.gateway.multipart import MULTIPART
 from tokenwell.gateway.telling import Telling
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading JSON of a provider's may raise: it is none, of another shape, of other bytes than text has, or nested too deeply."""
 
 JSON_ONLY = (b"application/json",)
 FORM = (b"application/json", MULTIPART)
@@ -69,6 +74,15 @@ class Stream(Protocol):
 
     def spoken(self) -> tuple[int, int]:
         """Return how much of the answer has passed: its bytes of text, and the pieces they came in."""
+
+    def plain_bytes(self, data: bytes) -> int:
+        """Return how much of what came from the provider is whole events that only say something, from its beginning on."""
+
+    def take(self, data: bytes, most_tokens: int) -> int | None:
+        """Take events that only say something, which go on as they are, if no more than so many tokens have been said with them.
+
+        Returns how many have been said then; None where they were not taken.
+        """
 
 
 class Dialect(Protocol):

@@ -23,11 +23,11 @@ from tokenwell.gateway.asking import (
     session_of,
 )
 from tokenwell.gateway.counting import Prompt
-from tokenwell.gateway.dialects import FORM, JSON_ONLY, Reported
+from tokenwell.gateway.dialects import FORM, JSON_ONLY, UNREADABLE, Reported
 from tokenwell.gateway.multipart import MULTIPART, parts_in
 from tokenwell.gateway.openai import OPENAI
 from tokenwell.gateway.responses import usage_in
-from tokenwell.gateway.streams import EventStream, data_of
+from tokenwell.gateway.streams import EventStream, Tally, array_of, data_of
 
 PICTURE_TOKENS = 1_000
 """What a picture is charged where no tokens are reported: a rate for the model's output says what that costs."""
@@ -98,6 +98,7 @@ _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_shape = msgspec.json.Decoder(_Shape).decode
 _decode_duration = msgspec.json.Decoder(_Duration).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
+_decode_events = msgspec.json.Decoder(list[_Event]).decode
 _reader = BodyReader("model", "prompt", "input", "n", "stream", "stream_format")
 
 
@@ -140,10 +141,11 @@ def reported_in(raw: msgspec.Raw) -> Reported | None:
         return reported
     try:
         seconds = _decode_duration(raw).seconds
-    except msgspec.DecodeError:
+        raw_usage = msgspec.json.decode(raw)
+    except UNREADABLE:
         return None
     tokens = min(-int(-seconds * SECOND_TOKENS // 1), MAX_CHARGE_TOKENS)
-    return Reported(Usage(input_tokens=tokens), msgspec.json.decode(raw)) if tokens else None
+    return Reported(Usage(input_tokens=tokens), raw_usage) if tokens else None
 
 
 class MediaDialect:
@@ -201,7 +203,7 @@ class MediaDialect:
         """Return a whole answer; sound, subtitles and plain text are answers as well."""
         try:
             shape = _decode_shape(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             shape = None
         return MediaAnswer(shape, counts_pictures=self._makes_pictures)
 
@@ -222,7 +224,18 @@ MEDIA = (
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
-class MediaStream(EventStream):
+class TranscriptTally(Tally):
+    """What a transcript has said; of pictures and sound that is nothing."""
+
+    __slots__ = ()
+
+    def _read(self, datas: list[bytes]) -> None:
+        for event in _decode_events(array_of(datas)):
+            if event.type == "transcript.text.delta" and event.delta:
+                self._add(len(event.delta.encode()))
+
+
+class MediaStream(EventStream[TranscriptTally]):
     """Reads a streamed picture, sound or transcript as it passes. It ends with the event that has its usage."""
 
     __slots__ = ("reported",)
@@ -230,7 +243,7 @@ class MediaStream(EventStream):
     reported: Reported | None
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(TranscriptTally())
         self.reported = None
 
     def _border(self, data: bytes) -> int:
@@ -240,20 +253,13 @@ class MediaStream(EventStream):
     def _look(self, event: bytes) -> bool:
         try:
             reported = reported_in(_decode_event(data_of(event)).usage)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             return True
         if reported is None:
             return True
         self.reported = reported
         self.closing = event
         return False
-
-    def _said(self, data: bytes) -> int:
-        try:
-            event = _decode_event(data)
-        except (msgspec.DecodeError, RecursionError):
-            return 0
-        return len((event.delta or "").encode()) if event.type == "transcript.text.delta" else 0
 
     def cut(self, used: Usage) -> bytes:
         """End the answer with an error: there is no other end that is too early here."""

@@ -23,8 +23,8 @@ from tokenwell.gateway.asking import (
     reason_of,
     session_of,
 )
-from tokenwell.gateway.dialects import JSON_ONLY, Reported
-from tokenwell.gateway.streams import EventStream, data_of
+from tokenwell.gateway.dialects import JSON_ONLY, UNREADABLE, Reported
+from tokenwell.gateway.streams import EventStream, Tally, array_of, data_of
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_CHARGE_TOKENS)]
 
@@ -100,7 +100,7 @@ class Message(msgspec.Struct):
         """Return how many bytes the model said in it."""
         try:
             return sum(block.text_bytes() for block in _decode_blocks(self.content))
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             return 0
 
 
@@ -123,6 +123,7 @@ _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_blocks = msgspec.json.Decoder(list[_Block]).decode
 _decode_message = msgspec.json.Decoder(Message).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
+_decode_events = msgspec.json.Decoder(list[_Event]).decode
 _decode_members = msgspec.json.Decoder(dict[str, Any]).decode
 _reader = BodyReader("model", "messages", "stream", "max_tokens")
 
@@ -153,7 +154,7 @@ class MessagesDialect:
         """Return a message, None if it is none."""
         try:
             return _decode_message(body)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             return None
 
     def stream(self, request: AiRequest) -> MessageStream:
@@ -188,24 +189,41 @@ def usage_in(told: dict[str, Any]) -> Reported | None:
 def _members(raw: msgspec.Raw) -> dict[str, Any]:
     try:
         return _decode_members(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return {}
 
 
-class MessageStream(EventStream):
+class MessageTally(Tally):
+    """What a message has said, and the block that is open."""
+
+    __slots__ = ("open_block",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open_block: int | None = None
+
+    def _read(self, datas: list[bytes]) -> None:
+        for event in _decode_events(array_of(datas)):
+            if event.type == "content_block_start":
+                self.open_block = event.index
+            elif event.type == "content_block_stop":
+                self.open_block = None
+            self._add(event.text_bytes())
+
+
+class MessageStream(EventStream[MessageTally]):
     """Reads a streamed message as it passes. It ends with `message_stop`.
 
     The usage comes in two parts: what the prompt was with `message_start`, what was said with `message_delta`; what the latter
     repeats replaces the former. Until then, the output that `message_start` names is only a beginning.
     """
 
-    __slots__ = ("_is_told", "_open_block", "_told")
+    __slots__ = ("_is_told", "_told")
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(MessageTally())
         self._told: dict[str, Any] = {}
         self._is_told = False
-        self._open_block: int | None = None
 
     @property
     def reported(self) -> Reported | None:
@@ -224,7 +242,7 @@ class MessageStream(EventStream):
     def _look(self, event: bytes) -> bool:
         try:
             read = _decode_event(data_of(event))
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             return True
         if read.type == "message_stop":
             self.closing = event
@@ -238,21 +256,10 @@ class MessageStream(EventStream):
                 self._is_told = "output_tokens" in self._told
         return True
 
-    def _said(self, data: bytes) -> int:
-        try:
-            event = _decode_event(data)
-        except (msgspec.DecodeError, RecursionError):
-            return 0
-        if event.type == "content_block_start":
-            self._open_block = event.index
-        elif event.type == "content_block_stop":
-            self._open_block = None
-        return event.text_bytes()
-
     def cut(self, used: Usage) -> bytes:
         """End the block that is open and the message, with `max_tokens`."""
-        self.spoken()
-        passing = b"" if self._open_block is None else _event("content_block_stop", index=self._open_block)
+        tally = self._count()
+        passing = b"" if tally.open_block is None else _event("content_block_stop", index=tally.open_block)
         delta = {"stop_reason": "max_tokens", "stop_sequence": None}
         passing += _event("message_delta", delta=delta, usage={"output_tokens": used.completion_tokens})
         self.closing = _event("message_stop")

@@ -100,13 +100,22 @@ class Reservation:
             if task is not None:
                 task.cancel()
 
+    def takes(self, stream: Stream, data: bytes) -> bool:
+        """Let a stream say what is in `data` as a whole, if that is well within the hold; return whether it is."""
+        said = None if stream.reported is not None else stream.take(data, self._due_tokens - 1)
+        if said is None:
+            return False
+        self.said_tokens = said
+        self._look_again(stream.passed_bytes, said)
+        return True
+
     async def covers(self, stream: Stream) -> bool:
         """Return whether a stream may go on. Asked for as soon as `look_at_bytes` of it have passed.
 
         At three quarters of what is held, more is asked for; the stream waits for it only when all is said.
         """
         self.said_tokens = said = self._said(stream)
-        if said >= self._room * 3 // 4 and self._growth is None and not self._is_refused:
+        if said >= self._due_tokens and self._growth is None and not self._is_refused:
             self._growth = asyncio.ensure_future(self._grow(said))
         if said >= self._room and self._growth is not None:
             await asyncio.wait([self._growth])
@@ -120,7 +129,7 @@ class Reservation:
 
         What comes before the first words tells nothing, so there are at least two looks.
         """
-        target = self._room if self._is_refused or self._growth is not None else self._room * 3 // 4
+        target = self._due_tokens
         since_bytes, since_said = passed_bytes - self._seen_bytes, said - self._seen_said
         if self._seen_bytes and since_said > 0:
             step = (target - said) * (since_bytes // since_said) // 2
@@ -128,6 +137,11 @@ class Reservation:
             step = min(FIRST_LOOK_BYTES, (target - said) * _LEAST_PIECE_BYTES)
         self._seen_bytes, self._seen_said = passed_bytes, said
         self.look_at_bytes = passed_bytes + max(1, step)
+
+    @property
+    def _due_tokens(self) -> int:
+        """At how many tokens something is to be decided: whether to ask for more, else whether to end."""
+        return self._room if self._is_refused or self._growth is not None else self._room * 3 // 4
 
     def _said(self, stream: Stream) -> int:
         counted = spoken_tokens(*stream.spoken())

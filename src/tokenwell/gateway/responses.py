@@ -23,9 +23,9 @@ from tokenwell.gateway.asking import (
     reason_of,
     session_of,
 )
-from tokenwell.gateway.dialects import JSON_ONLY, Reported
+from tokenwell.gateway.dialects import JSON_ONLY, UNREADABLE, Reported
 from tokenwell.gateway.openai import OPENAI
-from tokenwell.gateway.streams import EventStream, data_of
+from tokenwell.gateway.streams import EventStream, Tally, array_of, data_of
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_CHARGE_TOKENS)]
 
@@ -113,7 +113,7 @@ class Response(msgspec.Struct):
         for item in _list_in(self.output):
             try:
                 total += _decode_item(item).text_bytes()
-            except (msgspec.DecodeError, RecursionError):
+            except UNREADABLE:
                 continue
         return total
 
@@ -138,6 +138,7 @@ _decode_item = msgspec.json.Decoder(_Item).decode
 _decode_usage = msgspec.json.Decoder(_Usage).decode
 _decode_response = msgspec.json.Decoder(Response).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
+_decode_events = msgspec.json.Decoder(list[_Event]).decode
 _reader = BodyReader("model", "input", "stream", "store", "background", "max_output_tokens", "previous_response_id", "conversation")
 
 
@@ -173,7 +174,7 @@ class ResponsesDialect:
         """Return a response, None if it is none."""
         try:
             return _decode_response(body)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             return None
 
     def stream(self, request: AiRequest) -> ResponseStream:
@@ -191,7 +192,8 @@ def usage_in(raw: msgspec.Raw) -> Reported | None:
     """
     try:
         told = _decode_usage(raw)
-    except msgspec.DecodeError:
+        raw_usage: dict[str, Any] = msgspec.json.decode(raw)
+    except UNREADABLE:
         return None
     within = told.input_tokens_details or _InputDetails()
     cache_read = min(within.cached_tokens or 0, told.input_tokens)
@@ -208,14 +210,13 @@ def usage_in(raw: msgspec.Raw) -> Reported | None:
         output_tokens=output - reasoning,
         reasoning_tokens=reasoning,
     )
-    raw_usage: dict[str, Any] = msgspec.json.decode(raw)
     return Reported(usage, raw_usage)
 
 
 def _list_in(raw: msgspec.Raw) -> list[msgspec.Raw]:
     try:
         return _decode_list(raw) or []
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return []
 
 
@@ -223,18 +224,32 @@ _DECISIVE = re.compile(rb'"response\.(?:created|completed|incomplete|failed)"')
 _LAST = ("response.completed", "response.incomplete", "response.failed")
 
 
-class ResponseStream(EventStream):
+class ResponseTally(Tally):
+    """What a response has said, and the number of its last event."""
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def _read(self, datas: list[bytes]) -> None:
+        for event in _decode_events(array_of(datas)):
+            self.number = max(self.number, event.sequence_number)
+            self._add(event.text_bytes())
+
+
+class ResponseStream(EventStream[ResponseTally]):
     """Reads a streamed response as it passes. It ends with the event that has the whole response, and its usage."""
 
-    __slots__ = ("_begun", "_number", "reported")
+    __slots__ = ("_begun", "reported")
 
     reported: Reported | None
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(ResponseTally())
         self.reported = None
         self._begun = b""
-        self._number = 0
 
     def _border(self, data: bytes) -> int:
         decisive = _DECISIVE.search(data)
@@ -243,7 +258,7 @@ class ResponseStream(EventStream):
     def _look(self, event: bytes) -> bool:
         try:
             read = _decode_event(data_of(event))
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             return True
         if read.response is not None and read.response.answer_id:
             self.answer_id = read.response.answer_id
@@ -255,20 +270,12 @@ class ResponseStream(EventStream):
         self.closing = event
         return False
 
-    def _said(self, data: bytes) -> int:
-        try:
-            event = _decode_event(data)
-        except (msgspec.DecodeError, RecursionError):
-            return 0
-        self._number = max(self._number, event.sequence_number)
-        return event.text_bytes()
-
     def cut(self, used: Usage) -> bytes:
         """End the response as incomplete, with `max_output_tokens`. What was said is in the events before, and not repeated."""
-        self.spoken()
+        number = self._count().number
         try:
             response: dict[str, Any] = msgspec.json.decode(self._begun)["response"]
-        except (msgspec.DecodeError, LookupError, TypeError, RecursionError):
+        except (*UNREADABLE, LookupError, TypeError):
             response = {"object": "response", "output": []}
         response |= {
             "status": "incomplete",
@@ -281,6 +288,6 @@ class ResponseStream(EventStream):
                 "total_tokens": used.prompt_tokens + used.completion_tokens,
             },
         }
-        last = {"type": "response.incomplete", "sequence_number": self._number + 1, "response": response}
+        last = {"type": "response.incomplete", "sequence_number": number + 1, "response": response}
         self.closing = b"event: response.incomplete\ndata: " + msgspec.json.encode(last) + b"\n\n"
         return b""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from contextlib import suppress
+from copy import copy
+from typing import Generic, Self, TypeVar
 
 from tokenwell.core.usage import Usage
 from tokenwell.errors import UpstreamError
-from tokenwell.gateway.dialects import Reported
+from tokenwell.gateway.counting import spoken_tokens
+from tokenwell.gateway.dialects import UNREADABLE, Reported
 
 EVENT_LIMIT_BYTES = 32 * 2**20
 """The largest single event that is taken from a provider."""
@@ -18,6 +22,8 @@ _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 EVENT_END = re.compile(_LINE_END + rb"{2}")
 """Where an event ends: at an empty line."""
 _LINES = re.compile(_LINE_END)
+_DATA = re.compile(rb"^data: ?(.*)", re.MULTILINE)
+"""The data of events of the plain kind: of one line each, which does not end with a carriage return alone."""
 
 
 class EventCutter:
@@ -57,18 +63,63 @@ def data_of(event: bytes) -> bytes:
     return b"\n".join(line[5:].removeprefix(b" ") for line in lines)
 
 
-class EventStream(ABC):
-    """Reads a streamed answer as it passes. What a dialect adds: `_border`, `_look` and `_said`."""
+class Tally(ABC):
+    """What a stream has said: its bytes of text, and the pieces they came in. What a dialect adds is how they are read."""
 
-    __slots__ = ("_counted_bytes", "_cutter", "_pieces", "_uncounted", "_uncounted_bytes", "answer_id", "closing", "passed_bytes")
+    __slots__ = ("pieces", "text_bytes")
 
     def __init__(self) -> None:
+        self.pieces = self.text_bytes = 0
+
+    @property
+    def tokens(self) -> int:
+        """What that is charged when the provider reports nothing."""
+        return spoken_tokens(self.text_bytes, self.pieces)
+
+    def after(self, events: bytes) -> Self:
+        """Return what has been said with these events, too; this one stays as it is."""
+        counted = copy(self)
+        try:
+            # All of them at once: reading one by one costs several times as much.
+            counted._read(_DATA.findall(events))
+        except UNREADABLE:
+            for event in EVENT_END.split(events):
+                with suppress(*UNREADABLE):
+                    counted._read([data_of(event)])
+        return counted
+
+    @abstractmethod
+    def _read(self, datas: list[bytes]) -> None:
+        """Count what is said in the data of events. Raises one of UNREADABLE, with nothing changed, where any cannot be read."""
+
+    def _add(self, text_bytes: int) -> None:
+        """Add a piece; one without text is none."""
+        if text_bytes:
+            self.pieces += 1
+            self.text_bytes += text_bytes
+
+
+T = TypeVar("T", bound=Tally)
+
+
+def array_of(datas: list[bytes]) -> bytes:
+    """Return the JSON array of these."""
+    return b"[%s]" % b",".join(datas)
+
+
+class EventStream(ABC, Generic[T]):
+    """Reads a streamed answer as it passes. What a dialect adds: `_border`, `_look` and how it is tallied."""
+
+    __slots__ = ("_cutter", "_tally", "_uncounted", "_uncounted_bytes", "answer_id", "closing", "passed_bytes")
+
+    def __init__(self, tally: T) -> None:
         self.answer_id = ""
         self.closing = b""
         self.passed_bytes = 0
         self._cutter = EventCutter()
+        self._tally = tally
         self._uncounted: list[bytes] = []
-        self._uncounted_bytes = self._counted_bytes = self._pieces = 0
+        self._uncounted_bytes = 0
 
     @property
     @abstractmethod
@@ -111,8 +162,24 @@ class EventStream(ABC):
 
     def spoken(self) -> tuple[int, int]:
         """Return how much of the answer has passed: its bytes of text, and the pieces they came in."""
-        self._count()
-        return self._counted_bytes, self._pieces
+        tally = self._count()
+        return tally.text_bytes, tally.pieces
+
+    def plain_bytes(self, data: bytes) -> int:
+        """Return how much of what came from the provider is whole events that only say something, from its beginning on."""
+        return self._end_of_plain(data) if self._cutter.is_between_events and not self.closing else 0
+
+    def take(self, data: bytes, most_tokens: int) -> int | None:
+        """Take events that only say something, which go on as they are, if no more than so many tokens have been said with them.
+
+        Returns how many have been said then; None where they were not taken.
+        """
+        tally = self._count().after(data)
+        if tally.tokens > most_tokens:
+            return None
+        self._tally = tally
+        self.passed_bytes += len(data)
+        return tally.tokens
 
     @abstractmethod
     def _border(self, data: bytes) -> int:
@@ -121,10 +188,6 @@ class EventStream(ABC):
     @abstractmethod
     def _look(self, event: bytes) -> bool:
         """Look at an event that may matter; return whether it goes on. The last one is kept in `closing` instead."""
-
-    @abstractmethod
-    def _said(self, data: bytes) -> int:
-        """Return how many bytes the model said in the data of an event."""
 
     def _sift(self, data: bytes) -> bytes:
         """Look at every event that `data` completes and return those that go on."""
@@ -147,12 +210,10 @@ class EventStream(ABC):
         end = data.rfind(b"\n\n", 0, self._border(data)) + 2
         return end if end > 1 and data.count(b"data:", 0, end) <= data.count(b"\n\n", 0, end) else 0
 
-    def _count(self) -> None:
+    def _count(self) -> T:
         """Count the text that has passed. Done seldom: where the provider reports the usage in time, it is never needed."""
-        for line in _LINES.split(b"".join(self._uncounted)):
-            if line.startswith(b"data:"):
-                said = self._said(line[5:])
-                self._counted_bytes += said
-                self._pieces += said > 0
-        self._uncounted.clear()
-        self._uncounted_bytes = 0
+        if self._uncounted:
+            self._tally = self._tally.after(b"".join(self._uncounted))
+            self._uncounted.clear()
+            self._uncounted_bytes = 0
+        return self._tally
