@@ -29,7 +29,7 @@ IN_THE_JOURNAL = {
 
 OTHER = {
     "note": "Other", "name": "Other", "answer": "Other", "reason": "Other", "amount": 7, "reserve": 7, "role": "organization_admin",
-    "zone": "Asia/Tokyo", "output_millionths": 7, "code": "22222-22222-22222-22223",
+    "language": "zh", "zone": "Asia/Tokyo", "output_millionths": 7, "code": "22222-22222-22222-22223",
 }  # fmt: skip
 """Other values, by the name of the field."""
 
@@ -102,6 +102,11 @@ class Things:
         self.suite.people.add_member(OWN, person.id, "viewer")
         return person.id
 
+    def invitation_id(self) -> str:
+        """Return the id of an open invitation."""
+        email = f"i{self.count}@acme.example"
+        return self.suite.invitations.invite(OWN, email=email, role="viewer", address_of=str).invitation.id
+
     def body(self, operation: Operation) -> Any:
         """Return a body that can be used: the example's, but for what names a thing."""
         if operation.id == "create_organization":
@@ -135,7 +140,7 @@ async def done_twice(api: httpx2.AsyncClient, things: Things, operation: Operati
     told = (again.status_code, again.headers.get("idempotent-replayed"), first.headers.get("idempotent-replayed"))
     assert told == (first.status_code, "true", None), operation.id
     answer = first.json()
-    once = {name: None for name in ("secret", "codes") if isinstance(answer.get(name), str | list)}
+    once = {name: None for name in ("secret", "codes", "address") if isinstance(answer.get(name), str | list)}
     if operation.id != "debit_batch":  # there each debit says it of itself
         assert again.json() | once == answer | once, operation.id
     if operation.id not in IN_THE_JOURNAL:
@@ -148,7 +153,7 @@ async def done_twice(api: httpx2.AsyncClient, things: Things, operation: Operati
         elsewhere = "/v1/platform-keys/nothing/revoke" if is_of_platform else f"{AT}/services/nothing/enable"
         other = await api.post(elsewhere, headers=headers)
         assert other.json()["details"].get("field") in ("operation", *names), (operation.id, other.text)
-    secrets = [answer[name] for name in once if name == "secret"] + [
+    secrets = [answer[name] for name in once if name != "codes" and answer[name]] + [
         code for name in once if name == "codes" for code in answer[name]
     ]
     return [*secrets, body["code"]] if operation.id == "redeem_code" else secrets
@@ -224,7 +229,7 @@ def test_an_answer_that_tells_something_once_says_what_of_it_is_kept() -> None:
         shape = shapes.pop()
         shapes += shape.__subclasses__()
         fields = {name: str(kind) for name, kind in vars(shape).get("__annotations__", {}).items()}
-        if "secret" in fields or fields.get("codes", "int") != "int":
+        if {"secret", "address"} & set(fields) or fields.get("codes", "int") != "int":
             assert "told_again" in vars(shape), shape
             found.add(shape.__name__)
-    assert found == {"GatewayKeyCreated", "PlatformKeyCreated", "ChannelWithSecret", "CodesMade"}
+    assert found == {"GatewayKeyCreated", "PlatformKeyCreated", "ChannelWithSecret", "CodesMade", "Invited"}

@@ -19,6 +19,7 @@ from tokenwell.api import (
     charging,
     codes,
     disputes,
+    invitations,
     ledger,
     organizations,
     packs,
@@ -39,8 +40,8 @@ from tokenwell.service.suite import Suite
 
 ROUTERS = (
     organizations.router, packs.router, charging.router, ledger.router, topups.router, schedules.router, codes.router,
-    disputes.router, access.services, access.keys, access.platform_keys, people.members, people.records, alerts.router,
-    platform.router,
+    disputes.router, invitations.router, access.services, access.keys, access.platform_keys, people.members, people.records,
+    alerts.router, platform.router,
 )  # fmt: skip
 """The routes of every resource. A new resource adds its router here, which is an `Operations`."""
 
@@ -66,6 +67,7 @@ def build(suite: Suite | None, settings: Settings) -> FastAPI:
     )
     app.state.suite = suite
     app.state.body_limit_bytes = settings.body_limit_bytes
+    app.state.address = settings.address
     for router in ROUTERS:
         assert isinstance(router, Operations), "the writes of other routers would not be done once for each key"
         app.include_router(router)

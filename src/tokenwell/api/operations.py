@@ -59,7 +59,7 @@ Limit = Annotated[int, Query(ge=1, le=1_000, description="The longest page wante
 class Call:
     """One request to the API: who calls, what was sent, and how it is answered.
 
-    Of a write that `is_kept` the answer is, by its idempotency key.
+    Of a write that `is_kept` the answer is, by its idempotency key. `address` is where people reach the server.
     """
 
     def __init__(
@@ -71,10 +71,12 @@ class Call:
         kind: type[Any] | None = None,
         *,
         is_kept: bool = False,
+        address: str = "",
     ) -> None:
         self.suite = suite
         self.caller = caller
         self.is_kept = is_kept
+        self.address = address
         self.kept = b""
         self._headers = headers
         self._body = body
@@ -279,7 +281,8 @@ def _known_query(dependant: Dependant) -> set[str]:
 def _entered(kind: type[Any] | None, *, is_kept: bool) -> Any:
     async def enter(request: Request) -> None:
         body = b"" if kind is None else await read_body(request, request.app.state.body_limit_bytes)
-        request.state.call = Call(request.app.state.suite, request.state.caller, request.headers, body, kind, is_kept=is_kept)
+        state, caller = request.app.state, request.state.caller
+        request.state.call = Call(state.suite, caller, request.headers, body, kind, is_kept=is_kept, address=state.address)
 
     return enter
 

@@ -1,7 +1,7 @@
 """Repeating: every write of the API is done once for each idempotency key, in one place for all of them.
 
 What writes to the ledger has its key in the journal, in the transaction of its lines; everything else is begun and closed around
-its handler here. See decision 42.
+its handler here. See decision 60.
 """
 
 from __future__ import annotations

@@ -193,6 +193,20 @@ class NewRole(Body, frozen=True, kw_only=True):
     role: Literal["organization_admin", "viewer"]
 
 
+class NewInvitation(Body, frozen=True, kw_only=True):
+    """Somebody to ask in, and as what. The letter is in `language`."""
+
+    email: Annotated[str, msgspec.Meta(max_length=320)]
+    role: Literal["organization_admin", "viewer"] = "viewer"
+    language: Literal["en", "zh"] = "en"
+
+
+class LetterAgain(Body, frozen=True, kw_only=True):
+    """In which language a letter is sent again."""
+
+    language: Literal["en", "zh"] = "en"
+
+
 class NewRate(Body, frozen=True, kw_only=True):
     """What a model costs from a date on, in millionths of a pack's token for each token of a pool; 1,000,000 is one to one."""
 

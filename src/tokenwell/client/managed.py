@@ -89,6 +89,37 @@ class Member(Shape, frozen=True, kw_only=True):
     is_disabled: bool
 
 
+class Invitation(Shape, frozen=True, kw_only=True):
+    """Somebody who was asked in and has not come yet."""
+
+    id: str
+    organization_id: str
+    email: str
+    role: Literal["organization_admin", "viewer"]
+    invited_by: str
+    created_at: datetime
+    expires_at: datetime
+
+
+class Invited(Shape, frozen=True, kw_only=True):
+    """An invitation that was made or sent again. Where no letter can be sent (not `is_sent`) its `address` is here, for who
+    invites to pass on; it is told only once, and empty in this answer given again."""
+
+    invitation: Invitation
+    is_sent: bool
+    address: str
+
+    def told_again(self) -> Invited:
+        """Return it without the address."""
+        return Invited(invitation=self.invitation, is_sent=self.is_sent, address="")
+
+
+class InvitationWithdrawn(Shape, frozen=True, kw_only=True):
+    """An invitation that opens no more."""
+
+    invitation_id: str
+
+
 class MemberRemoved(Shape, frozen=True, kw_only=True):
     """Somebody who does not belong to an organization any more, or (not `was_member`) did not before."""
 

@@ -29,6 +29,38 @@ class PeopleCalls:
         """End a membership at once. Raises LastAdministrator."""
         return write("DELETE", at(organization_id, "members", person_id), managed.MemberRemoved, key)
 
+    def invite(
+        self,
+        organization_id: str,
+        email: str,
+        role: Literal["organization_admin", "viewer"] = "viewer",
+        *,
+        language: Literal["en", "zh"] = "en",
+        key: str | None = None,
+    ) -> Request[managed.Invited]:
+        """Ask somebody in. Raises PersonExists for a member, RequestInvalid."""
+        body = bodies.NewInvitation(email=email, role=role, language=language)
+        return write("POST", at(organization_id, "invitations"), managed.Invited, key, body)
+
+    def list_invitations(
+        self, organization_id: str, *, cursor: str | None = None, limit: int | None = None
+    ) -> Request[Page[managed.Invitation]]:
+        """List an organization's invitations that still open, the latest first."""
+        return read(at(organization_id, "invitations"), Page[managed.Invitation], cursor=cursor, limit=limit)
+
+    def resend_invitation(
+        self, organization_id: str, invitation_id: str, *, language: Literal["en", "zh"] = "en", key: str | None = None
+    ) -> Request[managed.Invited]:
+        """Send an invitation again; the old link opens no more. Raises NotFound."""
+        path = at(organization_id, "invitations", invitation_id, "resend")
+        return write("POST", path, managed.Invited, key, bodies.LetterAgain(language=language))
+
+    def withdraw_invitation(
+        self, organization_id: str, invitation_id: str, *, key: str | None = None
+    ) -> Request[managed.InvitationWithdrawn]:
+        """Close an invitation. Raises NotFound."""
+        return write("DELETE", at(organization_id, "invitations", invitation_id), managed.InvitationWithdrawn, key)
+
     def list_events(
         self, organization_id: str, *, cursor: str | None = None, limit: int | None = None
     ) -> Request[Page[managed.Event]]:

@@ -69,6 +69,31 @@ def test_where_no_mail_can_be_sent_the_link_is_shown_to_who_invites_and_kept_now
     suite.invitations.accept(token_in(invited.address), password=PASSWORD, source=SOURCE)
 
 
+def test_an_invitation_sent_again_opens_by_its_new_link_only_and_for_as_long(
+    suite: Suite, mailer: KeepingMailer, clock: FrozenClock
+) -> None:
+    old = invite(suite, mailer)
+    (invitation,) = suite.invitations.list("acme").items
+    clock.advance(LIFETIME - timedelta(seconds=1))
+    first, again = [
+        suite.invitations.resend("acme", invitation.id, address_of=address_of, language="zh", key="k", by=ADA) for _ in range(2)
+    ]
+    assert (first.is_sent, first.replayed, again.replayed, len(mailer.letters)) == (True, False, True, 2)
+    assert (mailer.letters[1].language, mailer.letters[1].to, mailer.letters[1].facts) == (
+        "zh",
+        "mei@example.com",
+        mailer.letters[0].facts,
+    )
+    clock.advance(LIFETIME - timedelta(seconds=1))
+    with pytest.raises(LinkInvalid):
+        suite.invitations.find(old)
+    suite.invitations.accept(token_in(mailer.letters[1].link), password=PASSWORD, source=SOURCE)
+    assert actions_in(suite, "acme") == ["member.invite", "member.invite_again", "member.add"]
+    for organization_id in ("acme", "globex", None):
+        with pytest.raises(NotFound):
+            suite.invitations.resend(organization_id, invitation.id, address_of=address_of)
+
+
 def test_a_link_opens_once(suite: Suite, mailer: KeepingMailer) -> None:
     token = invite(suite, mailer)
     suite.invitations.accept(token, password=PASSWORD, source=SOURCE)

@@ -108,16 +108,52 @@ class Invitations:
             _refuse_member(connection, link)
             store.add_link(connection, link, token_hash(token))
             self._record(connection, "member.invite", link, by, after={"email": link.email, "role": link.role})
-            letter = Letter(
-                kind=LetterKind.INVITATION,
-                to=link.email or "",
-                language=language,
-                link=address_of(token),
-                facts={"organization": name, "inviter": by.name, "hours": str(LIFETIME // timedelta(hours=1))},
-            )
-            self._mailer.post(connection, letter)
+            return self._sent(connection, _invitation(link, name), address_of(token), language, by)
+
+    def resend(
+        self,
+        organization_id: str | None,
+        invitation_id: str,
+        *,
+        address_of: Address,
+        language: str = "en",
+        key: str | None = None,
+        by: Actor = SYSTEM,
+    ) -> Invited:
+        """Send an invitation again, with a new link that opens for as long as the first did; the old one opens no more.
+
+        Again with the same key sends nothing. Raises NotFound for one that was accepted, closed or has expired.
+        """
+        now, token = self._clock(), secrets.token_urlsafe(32)
+        home = PLATFORM if organization_id is None else organization_id
+        check_label(invitation_id, field="invitation_id")
+        told = {"what": "invitation again", "invitation_id": invitation_id}
+        with transaction(self._engine) as connection:
+            name = _organization_name(connection, home)
+            first = None if key is None else creations.claim(connection, home, check_key(key), invitation_id, told, now)
+            link = store.find_open(connection, home, invitation_id, now)
+            if link is None or link.kind is not LinkKind.INVITATION:
+                raise NotFound("there is no such invitation", invitation_id=invitation_id)
+            if first is not None:
+                return Invited(invitation=_invitation(link, name), address="", is_sent=False, replayed=True)
+            link = msgspec.structs.replace(link, expires_at=now + LIFETIME)
+            if not store.renew_link(connection, link, token_hash(token)):
+                raise NotFound("there is no such invitation", invitation_id=invitation_id)
+            self._record(connection, "member.invite_again", link, by, after={"email": link.email, "role": link.role})
+            return self._sent(connection, _invitation(link, name), address_of(token), language, by)
+
+    def _sent(self, connection: sqlalchemy.Connection, invitation: Invitation, address: str, language: str, by: Actor) -> Invited:
+        """Queue the letter of an invitation, where letters can be sent."""
+        letter = Letter(
+            kind=LetterKind.INVITATION,
+            to=invitation.email,
+            language=language,
+            link=address,
+            facts={"organization": invitation.organization_name, "inviter": by.name, "hours": str(LIFETIME // timedelta(hours=1))},
+        )
+        self._mailer.post(connection, letter)
         is_sent = self._mailer.is_ready
-        return Invited(invitation=_invitation(link, name), address="" if is_sent else address_of(token), is_sent=is_sent)
+        return Invited(invitation=invitation, address="" if is_sent else address, is_sent=is_sent)
 
     def list(self, organization_id: str | None, *, cursor: str | None = None, limit: int = 50) -> Page[Invitation]:
         """Return the invitations that still open, newest first: of an organization, or (None) of the platform."""

@@ -124,6 +124,13 @@ def find_open(connection: Connection, organization_id: str, link_id: str, now: d
     return None if row is None else _link_from(row)
 
 
+def renew_link(connection: Connection, link: Link, token_hash: bytes) -> bool:
+    """Let a link that still opens do so by another token, until it expires; return whether it had not been used."""
+    own = (access_link.c.organization_id == link.organization_id) & (access_link.c.link_id == link.id)
+    renewing = update(access_link).where(own, access_link.c.used_at.is_(None))
+    return connection.execute(renewing.values(token_hash=token_hash, expires_at=to_micros(link.expires_at))).rowcount > 0
+
+
 def close_links(connection: Connection, kind: LinkKind, at: datetime, *, person_id: str | None = None) -> None:
     """Close every open link of a kind among the platform's: of one person, or all."""
     own = (access_link.c.organization_id == PLATFORM) & (access_link.c.kind == kind.value) & access_link.c.used_at.is_(None)
