@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl
 
+from tokenwell.service.supply.stripe_checkout import StripeCheckout
+
 KEY = "sk_test_51Tokenwell"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -181,6 +183,11 @@ def _send(handler: BaseHTTPRequestHandler, status: int, answer: dict[str, Any] |
     handler.send_header("Content-Length", str(len(text.encode())))
     handler.end_headers()
     handler.wfile.write(text.encode())
+
+
+def checkout_at(server: StripeServer, *secrets: str) -> StripeCheckout:
+    """Return a checkout that asks a server, and believes what it signs."""
+    return StripeCheckout(url=server.url, secret_key=KEY, secrets=(*secrets, SECRET), address="https://ai.example.com")
 
 
 @contextmanager

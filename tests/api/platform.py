@@ -16,6 +16,7 @@ from tokenwell.api.app import create_api
 from tokenwell.config import Settings
 from tokenwell.service.access.scopes import Scope
 from tokenwell.service.suite import Suite
+from tokenwell.service.supply.paying import Checkout
 
 OWN, OTHER = "acme", "globex"
 _numbers = itertools.count(1)
@@ -24,10 +25,10 @@ _numbers = itertools.count(1)
 class Platform:
     """A suite on a database with the organizations `acme` and `globex`, each with a pack and a gateway key, and the API on it."""
 
-    def __init__(self, url: str, clock: FrozenClock, settings: Settings | None = None) -> None:
+    def __init__(self, url: str, clock: FrozenClock, settings: Settings | None = None, checkout: Checkout | None = None) -> None:
         self.clock = clock
         self.meter = Meter(url, thresholds=Thresholds(1_000, 100), clock=clock)
-        self.suite = Suite(self.meter, check_url=Guard().check_url, emergency_limit_tokens=500)
+        self.suite = Suite(self.meter, check_url=Guard().check_url, emergency_limit_tokens=500, checkout=checkout)
         self.secrets = {"platform": self.issue(Scope)}
         for organization_id in (OWN, OTHER):
             self.meter.create_organization(organization_id)

@@ -16,6 +16,7 @@ from tests.api.requests import operations
 from tests.api.serving import served
 from tests.doubles import FrozenClock
 from tests.house.sources import ROOT
+from tests.payments import checkout_at, stripe_server
 
 PAGES = sorted((ROOT / "docs" / "api").glob("*.md"))
 _SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -25,10 +26,11 @@ _PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 @pytest.fixture
 def environment(sqlite_url: str, clock: FrozenClock) -> Iterator[dict[str, str]]:
     """What the examples find in their environment."""
-    platform = Platform(sqlite_url, clock)
-    with served(platform.app) as address:
-        yield os.environ | {"TOKENWELL_URL": address, "TOKENWELL_KEY": platform.secrets["platform"]}
-    platform.close()
+    with stripe_server() as stripe:
+        platform = Platform(sqlite_url, clock, checkout=checkout_at(stripe))
+        with served(platform.app) as address:
+            yield os.environ | {"TOKENWELL_URL": address, "TOKENWELL_KEY": platform.secrets["platform"]}
+        platform.close()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -8,13 +8,12 @@ import httpx2
 import pytest
 
 from tests.doubles import FrozenClock
-from tests.payments import KEY, SECRET, StripeServer, signature_of, stripe_server
+from tests.payments import StripeServer, checkout_at, signature_of, stripe_server
 from tokenwell.api.webhooks import BODY_LIMIT_BYTES, PATH, create_webhooks
 from tokenwell.core.happenings import SYSTEM
 from tokenwell.errors import StoreUnavailable
 from tokenwell.service.meter import Meter
 from tokenwell.service.suite import Suite
-from tokenwell.service.supply.stripe_checkout import StripeCheckout
 
 COMPLETED = "checkout.session.completed"
 
@@ -29,10 +28,9 @@ def stripe() -> Iterator[StripeServer]:
 @pytest.fixture
 def suite(sqlite_url: str, clock: FrozenClock, stripe: StripeServer) -> Iterator[Suite]:
     """A suite that sells."""
-    checkout = StripeCheckout(url=stripe.url, secret_key=KEY, secrets=(SECRET,), address="https://ai.example.com")
     with Meter(sqlite_url, clock=clock) as meter:
         meter.create_organization("acme")
-        suite = Suite(meter, checkout=checkout)
+        suite = Suite(meter, checkout=checkout_at(stripe))
         yield suite
         suite.close()
 

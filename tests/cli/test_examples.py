@@ -70,10 +70,12 @@ def test_examples_run(path: tuple[str, ...], shell: Shell, monkeypatch: pytest.M
     (schedule,) = shell("schedule", "list", "acme", "--json").answer["items"]
     dispute = shell("dispute", "open", "acme", "demo-8", "--note", "Why?", "--json").answer
     batch = shell("code", "create", "5", "1", "--json").answer
+    offer = shell("offer", "create", "Some", "5", "--price", "1", "--currency", "eur", "--json").answer
     there = {
         "sch": schedule["id"],
         "bat": batch["batch"]["id"],
         "dsp": dispute["id"],
+        "off": offer["id"],
         "key": key["id"],
         "pkey": platform_key["id"],
         "svc": "support-agent",
@@ -86,7 +88,7 @@ def test_examples_run(path: tuple[str, ...], shell: Shell, monkeypatch: pytest.M
         there["chn"] = shell("alert", "add", "acme", *hook, "--json").answer["id"]
         there["dlv"] = shell("alert", "test", "acme", there["chn"], "--json").answer["delivery"]
     for example in examples_of(COMMANDS[path]):
-        words = shlex.split(re.sub(r"\b(p?key|bat|chn|dlv|dsp|sch|svc)_\w{26}", lambda match: there[match[1]], example))
+        words = shlex.split(re.sub(r"\b(p?key|bat|chn|dlv|dsp|off|sch|svc)_\w{26}", lambda match: there[match[1]], example))
         words = [batch["codes"][0] if re.fullmatch(r"(2{5}-?){4}", word) else word for word in words]
         if not serves(words):
             ended = shell(*words[1:])

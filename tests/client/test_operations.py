@@ -24,7 +24,7 @@ _SAMPLES: dict[str, Any] = {
     "amount": 5, "warning": 5, "reserve": 5, "expires_at": None, "debits": [BatchDebit(amount=5)],
     "since": datetime(2027, 1, 1, tzinfo=UTC), "until": datetime(2027, 2, 1, tzinfo=UTC),
     "effective_at": datetime(2027, 1, 1, tzinfo=UTC), "first_day": date(2027, 1, 1), "unit": "month", "count": 2,
-    "scopes": ["packs:read"],
+    "scopes": ["packs:read"], "price_minor": 4_900, "currency": "eur",
 }  # fmt: skip
 
 

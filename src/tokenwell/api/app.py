@@ -25,6 +25,7 @@ from tokenwell.api import (
     packs,
     people,
     platform,
+    purchases,
     schedules,
     topups,
 )
@@ -40,8 +41,8 @@ from tokenwell.service.suite import Suite
 
 ROUTERS = (
     organizations.router, packs.router, charging.router, ledger.router, topups.router, schedules.router, codes.router,
-    disputes.router, invitations.router, access.services, access.keys, access.platform_keys, people.members, people.records,
-    alerts.router, platform.router,
+    purchases.router, disputes.router, invitations.router, access.services, access.keys, access.platform_keys, people.members,
+    people.records, alerts.router, platform.router,
 )  # fmt: skip
 """The routes of every resource. A new resource adds its router here, which is an `Operations`."""
 

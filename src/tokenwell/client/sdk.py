@@ -108,6 +108,14 @@ class Tokenwell(Sender):
     create_reconciliation = does(Calls.create_reconciliation)
     list_reconciliations = does(Calls.list_reconciliations)
     get_reconciliation = does(Calls.get_reconciliation)
+    create_offer = does(Calls.create_offer)
+    list_offers = does(Calls.list_offers)
+    get_offer = does(Calls.get_offer)
+    withdraw_offer = does(Calls.withdraw_offer)
+    start_purchase = does(Calls.start_purchase)
+    list_purchases = does(Calls.list_purchases)
+    list_all_purchases = does(Calls.list_all_purchases)
+    get_purchase = does(Calls.get_purchase)
 
     each_organization = each(Calls.list_organizations)
     each_pack = each(Calls.list_packs)
@@ -132,6 +140,9 @@ class Tokenwell(Sender):
     each_dispute = each(Calls.list_disputes)
     each_dispute_of_all = each(Calls.list_all_disputes)
     each_reconciliation = each(Calls.list_reconciliations)
+    each_offer = each(Calls.list_offers)
+    each_purchase = each(Calls.list_purchases)
+    each_purchase_of_all = each(Calls.list_all_purchases)
 
 
 class AsyncTokenwell(AsyncSender):
@@ -231,6 +242,14 @@ class AsyncTokenwell(AsyncSender):
     create_reconciliation = adoes(Calls.create_reconciliation)
     list_reconciliations = adoes(Calls.list_reconciliations)
     get_reconciliation = adoes(Calls.get_reconciliation)
+    create_offer = adoes(Calls.create_offer)
+    list_offers = adoes(Calls.list_offers)
+    get_offer = adoes(Calls.get_offer)
+    withdraw_offer = adoes(Calls.withdraw_offer)
+    start_purchase = adoes(Calls.start_purchase)
+    list_purchases = adoes(Calls.list_purchases)
+    list_all_purchases = adoes(Calls.list_all_purchases)
+    get_purchase = adoes(Calls.get_purchase)
 
     each_organization = aeach(Calls.list_organizations)
     each_pack = aeach(Calls.list_packs)
@@ -255,3 +274,6 @@ class AsyncTokenwell(AsyncSender):
     each_dispute = aeach(Calls.list_disputes)
     each_dispute_of_all = aeach(Calls.list_all_disputes)
     each_reconciliation = aeach(Calls.list_reconciliations)
+    each_offer = aeach(Calls.list_offers)
+    each_purchase = aeach(Calls.list_purchases)
+    each_purchase_of_all = aeach(Calls.list_all_purchases)

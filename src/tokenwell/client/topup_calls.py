@@ -9,11 +9,12 @@ from urllib.parse import quote
 from tokenwell.client import topups
 from tokenwell.client.alert_calls import AlertCalls
 from tokenwell.client.disputes import DisputeCalls
+from tokenwell.client.purchases import PurchaseCalls
 from tokenwell.client.requests import Request, Tokens, at, read, write
 from tokenwell.client.shapes import PackGranted, Page
 
 
-class TopupCalls(DisputeCalls, AlertCalls):
+class TopupCalls(PurchaseCalls, DisputeCalls, AlertCalls):
     """Builds requests, as `Calls` does."""
 
     def forecast(self, organization_id: str) -> Request[topups.Forecast]:

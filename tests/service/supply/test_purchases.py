@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.doubles import FrozenClock
-from tests.payments import KEY, SECRET, StripeServer, signature_of, stripe_server
+from tests.payments import KEY, SECRET, StripeServer, checkout_at, signature_of, stripe_server
 from tests.service.suites import actions_in
 from tests.service.supply.victim import die_at_grant
 from tokenwell.core.happenings import Actor, ActorKind
@@ -34,7 +34,6 @@ from tokenwell.service.suite import Suite
 from tokenwell.service.supply.offers import Offer
 from tokenwell.service.supply.payments import ASKED_AFTER, GIVEN_UP_AFTER
 from tokenwell.service.supply.purchases import Purchase, PurchaseStatus
-from tokenwell.service.supply.stripe_checkout import StripeCheckout
 from tokenwell.store import schema
 from tokenwell.store.reader import reading
 
@@ -61,7 +60,7 @@ def stripe(server: StripeServer) -> StripeServer:
 @contextmanager
 def selling(url: str, clock: FrozenClock, stripe: StripeServer) -> Iterator[Suite]:
     """Give a suite that sells, with two organizations."""
-    checkout = StripeCheckout(url=stripe.url, secret_key=KEY, secrets=("whsec_next", SECRET), address="https://ai.example.com")
+    checkout = checkout_at(stripe, "whsec_next")
     with Meter(url, clock=clock) as meter:
         meter.create_organization("acme")
         meter.create_organization("other")
