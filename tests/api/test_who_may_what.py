@@ -130,7 +130,7 @@ ROWS: dict[str, tuple[Scope, bool]] = {
     "get_reconciliation": (Scope.PLATFORM_WRITE, False),
 }
 
-ANYWHERE = {"list_organizations", "list_rates"}
+ANYWHERE = {"list_organizations", "list_rates", "list_offers", "get_offer"}
 """Operations that name no organization and need their scope in any."""
 
 OPERATIONS = operations()
