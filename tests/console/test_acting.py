@@ -31,7 +31,8 @@ def fields_of(page: Page) -> dict[str, str]:
         each["name"]: each.get("value", "") for each in Page(form).all("input") if each.get("type") not in ("radio", "checkbox")
     }
     chosen = {each["name"]: each["value"] for each in Page(form).all("input", type="radio") if "checked" in each}
-    return {name: value for name, value in (found | chosen).items() if name != "next"}
+    selected = re.findall(r'<select[^>]* name="(\w+)".*?<option value="([^"]*)" selected', form, re.DOTALL)
+    return {name: value for name, value in (found | chosen | dict(selected)).items() if name != "next"}
 
 
 def send(browser: Browser, path: str, **typed: str) -> tuple[int, Page, dict[str, str]]:

@@ -67,6 +67,36 @@ class Sent(msgspec.Struct, kw_only=True):
             self.problems[name] = "note"
         return text
 
+    def whole(self, name: str, *, least: int, most: int) -> int | None:
+        """Return a whole number that was typed; None where the field is empty, or (a problem) holds none within the bounds."""
+        text = self.text(name)
+        if not text:
+            return None
+        if text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most:
+            return int(text)
+        self.problems[name] = "whole"
+        return None
+
+    def day(self, name: str) -> date | None:
+        """Return a day that was typed; None where the field is empty, or (a problem) holds none."""
+        text = self.text(name)
+        if not text:
+            return None
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            self.problems[name] = "date"
+            return None
+
+    def prefilled(self, **fields: str) -> Sent:
+        """Return the form with these words in its fields where it is shown for the first time; what was sent stays as it is."""
+        return self if "key" in self.fields else Sent(fields={**fields, **self.fields}, is_final=False, problems={})
+
+    def only_typed(self) -> None:
+        """Forget what is wrong with fields that are empty still: a form that is only looked at is not told what it lacks."""
+        for name in [name for name in self.problems if name in self.fields and not self.text(name)]:
+            del self.problems[name]
+
     def expiry(self, formats: Formats) -> datetime | None:
         """Return the instant that was chosen, None for never: the end of a day of the zone on show. In the past is a problem."""
         choice = self.text("expires", "90")

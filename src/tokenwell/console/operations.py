@@ -1,4 +1,4 @@
-"""Operations: the platform's grants, its usage by organization, its rates, and its settings."""
+"""Operations: the platform's usage by organization, its rates, and its settings."""
 
 from __future__ import annotations
 
@@ -14,30 +14,13 @@ from tokenwell.console.acting import Done, Sent, acting, form_of
 from tokenwell.console.filters import RANGES, Span
 from tokenwell.console.formats import UTC_NAME
 from tokenwell.console.frame import check_platform, frame_of, reads
-from tokenwell.console.presenters import pack_label
 from tokenwell.console.visits import Visit
 from tokenwell.core.rates import MILLION, Rate
 from tokenwell.errors import AmountInvalid, RequestInvalid
 
-GRANTS_A_PAGE = 50
 ORGANIZATIONS_A_PAGE = 25
 POOLS = ("input", "cache_read", "cache_write", "output", "reasoning")
 USAGE_RANGE = "7d"
-
-
-def read_grants(visit: Visit) -> dict[str, Any]:
-    """Return the packs granted last, of every organization."""
-    frame = frame_of(visit, None)
-    cursor = visit.request.query_params.get("before") or None
-    page = visit.console.suite.directory.grants(cursor=cursor, limit=GRANTS_A_PAGE)
-    return frame | {
-        "rows": page.items,
-        "cursor": page.next_cursor,
-        "is_first_page": cursor is None,
-        "label": pack_label,
-        "now": visit.console.meter.clock(),
-        "link": lambda before=None: f"/admin/grants?{urlencode({'before': before})}" if before else "/admin/grants",
-    }
 
 
 def read_usage(visit: Visit) -> dict[str, Any]:
@@ -152,7 +135,6 @@ def read_settings(visit: Visit) -> dict[str, Any]:
 
 
 ROUTES = [
-    Route("/admin/grants", reads("grants", read_grants)),
     Route("/admin/usage", reads("platform_usage", read_usage)),
     Route("/admin/rates", reads("rates", read_rates)),
     *acting("/admin/rates/set", "rate", set_rate),

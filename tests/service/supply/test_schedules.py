@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
@@ -22,9 +23,12 @@ from tokenwell.errors import (
     StoreUnavailable,
 )
 from tokenwell.service.meter import Meter
+from tokenwell.service.records.audit import Audit
 from tokenwell.service.supply.schedules import Schedule, Schedules, Unit
 from tokenwell.store import schema
 from tokenwell.store.reader import reading
+from tokenwell.store.supply import schedules as store
+from tokenwell.store.writer import transaction
 
 ROOT = Actor(kind=ActorKind.PERSON, id="per_root", name="Root")
 BEFORE = datetime(2027, 1, 31, 9, 30, tzinfo=UTC)
@@ -241,3 +245,74 @@ def test_schedules_are_listed_page_by_page(schedules: Schedules) -> None:
     assert [each.id for each in schedules.list("acme", cursor=page.next_cursor).items] == made[:1]
     with pytest.raises(RequestInvalid):
         schedules.list(limit=0)
+
+
+def test_what_comes_is_changed_and_what_was_granted_stays(meter: Meter, schedules: Schedules, clock: FrozenClock) -> None:
+    schedule = monthly(schedules)
+    clock.advance(timedelta(hours=3))
+    assert schedules.run_due() == 1
+    changed = schedules.change(
+        "acme", schedule.id, amount="2M", last_day=date(2027, 3, 31), valid_days=None, priority=1, note="Larger", by=ROOT
+    )
+    assert (changed.amount_tokens, changed.valid_days, changed.priority, changed.note) == (2_000_000, None, 1, "Larger")
+    assert (changed.next_number, changed.recurrence.unit, changed.recurrence.last_day) == (1, Unit.MONTH, date(2027, 3, 31))
+    again = schedules.change(
+        "acme", schedule.id, amount="2M", last_day=date(2027, 3, 31), valid_days=None, priority=1, note="Larger", by=ROOT
+    )
+    assert again == changed
+    clock.advance(timedelta(days=80))
+    assert [schedules.run_due() for _ in range(2)] == [1, 0]  # February is too old to be caught up
+    assert sorted(line.pack.total_tokens for line in meter.packs("acme").items) == [1_000_000, 2_000_000]
+    assert schedules.get("acme", schedule.id).next_at is None
+    acts = [(line.act.action, line.act.before) for line in Audit(meter.engine).list("acme").items if "schedule" in line.act.action]
+    (told,) = [before for action, before in acts if action == "schedule.change"]
+    assert told is not None
+    assert "next_at" not in told
+    assert '"amount_tokens":1000000' in told
+
+
+def test_a_schedule_that_was_over_goes_on_where_its_last_day_moves(schedules: Schedules, clock: FrozenClock) -> None:
+    schedule = monthly(schedules, last_day=date(2027, 2, 28))
+    clock.advance(timedelta(days=60))
+    schedules.run_due()
+    assert schedules.get("acme", schedule.id).next_at is None
+    terms: dict[str, Any] = {"amount": "1M", "valid_days": 31, "priority": 0, "note": "", "by": ROOT}
+    changed = schedules.change("acme", schedule.id, last_day=None, **terms)
+    assert changed.next_at == datetime(2027, 4, 30, 10, tzinfo=UTC)
+    with pytest.raises(RequestInvalid):
+        schedules.change("acme", schedule.id, last_day=date(2027, 2, 28), **terms)
+    schedules.end("acme", schedule.id, by=ROOT)
+    with pytest.raises(Conflict):
+        schedules.change("acme", schedule.id, last_day=None, **terms)
+    with pytest.raises(NotFound):
+        schedules.change("other", schedule.id, last_day=None, **terms)
+
+
+def test_a_change_that_met_an_occurrence_is_refused_not_lost(meter: Meter, schedules: Schedules, clock: FrozenClock) -> None:
+    schedule = monthly(schedules)
+    clock.advance(timedelta(hours=3))
+    schedules.run_due()
+    wanted = msgspec.structs.replace(schedule, amount_tokens=5)
+    with transaction(meter.engine) as connection:
+        assert not store.change(connection, schedule, wanted)
+    assert schedules.get("acme", schedule.id).amount_tokens == 1_000_000
+
+
+def test_what_is_upcoming_is_what_is_granted(meter: Meter, schedules: Schedules, clock: FrozenClock) -> None:
+    schedule = monthly(schedules)
+    told = schedules.upcoming(schedule.recurrence, schedule.zone, valid_days=31, count=4)
+    assert [each.is_short_month for each in told] == [False, True, False, True]
+    for each in told:
+        clock.now = each.at
+        assert schedules.run_due() == 1
+        newest = meter.packs("acme").items[0].pack
+        assert (newest.granted_at, newest.expires_at) == (each.at, each.expires_at)
+    ending = msgspec.structs.replace(schedule.recurrence, last_day=date(2027, 6, 1))
+    assert [each.day for each in schedules.upcoming(ending, schedule.zone)] == [date(2027, 5, 31)]
+
+
+def test_the_list_leaves_out_what_has_ended(schedules: Schedules) -> None:
+    ended, going = monthly(schedules), monthly(schedules)
+    schedules.end("acme", ended.id, by=ROOT)
+    assert [each.id for each in schedules.list(going=True).items] == [going.id]
+    assert [each.id for each in schedules.list().items] == [going.id, ended.id]

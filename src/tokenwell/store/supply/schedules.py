@@ -98,9 +98,13 @@ def find_schedule(connection: Connection, organization_id: str, schedule_id: str
     return None if row is None else _from(row)
 
 
-def schedules(connection: Connection, organization_id: str | None, *, before: str | None, limit: int) -> list[Schedule]:
-    """Return schedules of one organization or of all, the latest first, those before the id `before`."""
+def schedules(
+    connection: Connection, organization_id: str | None, *, going: bool = False, before: str | None, limit: int
+) -> list[Schedule]:
+    """Return schedules of one organization or of all, the latest first, those before the id `before`; `going`: not ended."""
     query = select(_schedule)
+    if going:
+        query = query.where(_schedule.c.ended_at.is_(None))
     if organization_id is not None:
         query = query.where(_schedule.c.organization_id == organization_id)
     if before is not None:
@@ -139,6 +143,23 @@ def advance(
         )
     )
     return changed.rowcount > 0
+
+
+def change(connection: Connection, before: Schedule, wanted: Schedule) -> bool:
+    """Change what a schedule grants and until when; returns whether it still stood where it was read."""
+    return _change(
+        connection,
+        before.organization_id,
+        before.id,
+        _schedule.c.next_number == before.next_number,
+        amount_tokens=wanted.amount_tokens,
+        recurrence=msgspec.json.encode(wanted.recurrence).decode(),
+        valid_days=wanted.valid_days,
+        priority=wanted.priority,
+        note=wanted.note,
+        next_number=wanted.next_number,
+        next_at=_micros(wanted.next_at),
+    )
 
 
 def pause(connection: Connection, organization_id: str, schedule_id: str, at: datetime) -> bool:
