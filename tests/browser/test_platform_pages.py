@@ -8,7 +8,8 @@ from datetime import date
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_reach import check, look
+from tests.browser.test_reach import check, look, sideways
+from tokenwell.console.records.disputespage import OPEN
 from tokenwell.core.happenings import SYSTEM
 from tokenwell.service.identity.people import People
 from tokenwell.service.meter import Meter
@@ -31,12 +32,19 @@ def suite(meter: Meter, people: People) -> Suite:
     ]
     suite.schedules.pause("northwind", made[1].id, by=SYSTEM)
     suite.schedules.end("northwind", made[2].id, by=SYSTEM)
+    for number in range(2):
+        meter.debit("northwind", 123_456, key=f"r{number}", model="gpt-5-mini", session="Lina · Web chat")
+        suite.disputes.open("northwind", f"r{number}", note="The reply was in the wrong language, and came twice", by=SYSTEM)
+    answered = suite.disputes.list("northwind").items[0]
+    suite.disputes.answer("northwind", answered.id, answer="It is the language of the question", by=SYSTEM)
+    meter.debit("northwind", 8_765, key="req_of_lina", model="gpt-5-mini")
     return suite
 
 
 @pytest.mark.parametrize(("theme", "language"), [("light", "en-GB"), ("dark", "zh-CN")])
 def test_every_page_is_within_reach(open_page: OpenPage, suite: Suite, theme: str, language: str) -> None:
     ada = open_page("ada@example.com", color_scheme=theme, locale=language)
+    mei = open_page(color_scheme=theme, locale=language)
     (going, *_) = suite.schedules.list(going=True).items[::-1]
     visits = {
         "grants": "/admin/grants?schedules=all",
@@ -44,13 +52,20 @@ def test_every_page_is_within_reach(open_page: OpenPage, suite: Suite, theme: st
         "schedule-change": f"/o/northwind/schedules/{going.id}/change",
         "schedule-end": f"/o/northwind/schedules/{going.id}/end",
     }
+    visits["disputes-of-all"] = "/admin/disputes?show=all"
+    visits["dispute-refund"] = f"/o/northwind/disputes/{suite.disputes.list(statuses=OPEN).items[0].id}/refund"
+    own = {
+        "disputes": "/o/northwind/disputes?show=all",
+        "dispute": "/o/northwind/dispute?request=req_of_lina",
+        "receipt-disputed": "/o/northwind/request?id=r0",
+    }
     wrong: list[str] = []
-    for name, path in visits.items():
-        ada.goto(path)
+    for page, name, path in [(ada, *each) for each in visits.items()] + [(mei, *each) for each in own.items()]:
+        page.goto(path)
         for width in (320, 768, 1280, 1920):
-            ada.set_viewport_size({"width": width, "height": 800})
-            wrong += check(ada, f"{name} {width}")
-            look(ada, f"{name}-{width}", theme, language)
+            page.set_viewport_size({"width": width, "height": 800})
+            wrong += check(page, f"{name} {width}") if width in (320, 1280) else sideways(page, f"{name} {width}")
+            look(page, f"{name}-{width}", theme, language)
     assert wrong == []
 
 
@@ -75,3 +90,26 @@ def test_a_recurring_grant_is_made_and_paused_in_front_of_its_page(open_page: Op
     expect(page.locator("tr[data-schedule]").first).to_contain_text("Paused")
     newest = suite.schedules.list().items[0]
     assert (newest.amount_tokens, newest.paused_at is not None) == (2_000_000, True)
+
+
+def test_a_line_is_disputed_from_the_ledger_and_given_back_by_the_platform(open_page: OpenPage, suite: Suite) -> None:
+    mei = open_page(expects="status of 4")
+    mei.goto("/o/northwind/ledger?find=req_of_lina")
+    mei.locator("a.disc").first.click()
+    mei.locator("tr.receipt").get_by_role("link", name="Dispute", exact=True).click()
+    dialog = mei.get_by_role("dialog")
+    dialog.get_by_role("button", name="Dispute it").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("Say what is wrong with it.")
+    dialog.locator("#note").fill("Nobody asked for this")
+    dialog.get_by_role("button", name="Dispute it").click()
+    expect(mei.locator("tr[data-dispute]").first).to_contain_text("Nobody asked for this")
+    ada = open_page("ada@example.com")
+    ada.goto("/admin/disputes")
+    ada.locator("tr[data-dispute]").first.get_by_role("link", name="Refund").click()
+    dialog = ada.get_by_role("dialog")
+    expect(dialog.locator("#preview")).to_contain_text("29,753,088")
+    dialog.get_by_role("button", name="Refund 8,765").click()
+    expect(ada.locator(".said")).to_contain_text("8,765 tokens were given back.")
+    mei.goto("/o/northwind/request?id=req_of_lina")
+    expect(mei.locator("[data-dispute]")).to_contain_text("Refunded")
+    assert mei.goto("/admin/disputes").status == 404  # type: ignore[union-attr]

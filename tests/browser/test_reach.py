@@ -96,8 +96,13 @@ def check(page: Page, where: str) -> list[str]:
     session.detach()
     found: list[dict[str, Any]] = page.evaluate("rules => axe.run(document, {runOnly: rules}).then(r => r.violations)", RULES)
     wrong = [f"{where}: {each['id']} at {[node['target'] for node in each['nodes']]}" for each in found]
-    sideways = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    return wrong + ([f"{where}: scrolls {sideways} px sideways"] if sideways > 0 else [])
+    return wrong + sideways(page, where)
+
+
+def sideways(page: Page, where: str) -> list[str]:
+    """Return how far the page scrolls sideways, where it does."""
+    too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return [f"{where}: scrolls {too_wide} px sideways"] if too_wide > 0 else []
 
 
 def look(page: Page, name: str, theme: str, language: str) -> None:

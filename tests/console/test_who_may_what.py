@@ -80,6 +80,12 @@ ROWS: dict[str, str] = {
     f"{_O}/requests/{{topup}}/cancel": Scope.TOPUPS_WRITE,
     f"{_O}/requests/{{topup}}/approve": Scope.TOPUPS_DECIDE,
     f"{_O}/requests/{{topup}}/decline": Scope.TOPUPS_DECIDE,
+    f"{_O}/schedules/{{schedule}}/change": Scope.PACKS_WRITE,
+    f"{_O}/schedules/{{schedule}}/{{act}}": Scope.PACKS_WRITE,
+    f"{_O}/disputes": Scope.LEDGER_READ,
+    f"{_O}/dispute": Scope.DISPUTES_WRITE,
+    f"{_O}/disputes/{{dispute}}/refund": Scope.PACKS_WRITE,
+    f"{_O}/disputes/{{dispute}}/answer": Scope.PACKS_WRITE,
     f"{_O}/alerts": Scope.ALERTS_READ,
     f"{_O}/bell": Scope.ALERTS_READ,
     f"{_O}/alerts/{{channel}}": Scope.ALERTS_WRITE,
@@ -98,6 +104,8 @@ ROWS: dict[str, str] = {
     f"{_O}/audit/export": Scope.AUDIT_READ,
     "/admin": PLATFORM,
     "/admin/grants": PLATFORM,
+    "/admin/grants/schedule": PLATFORM,
+    "/admin/disputes": PLATFORM,
     "/admin/usage": PLATFORM,
     "/admin/rates": PLATFORM,
     "/admin/rates/set": PLATFORM,
@@ -111,7 +119,11 @@ ROWS: dict[str, str] = {
     "/admin/audit/export": PLATFORM,
 }
 
-ACTS = {f"{_O}/services/{{service}}/{{act}}": ("disable", "enable"), "/admin/members/{person}/{act}": PERSON_ACTS}
+ACTS = {
+    f"{_O}/services/{{service}}/{{act}}": ("disable", "enable"),
+    f"{_O}/schedules/{{schedule}}/{{act}}": ("pause", "resume", "end"),
+    "/admin/members/{person}/{act}": PERSON_ACTS,
+}
 """What `{act}` may be."""
 
 SCOPES = {MEMBER: MEMBER_SCOPES[Role.ORGANIZATION_ADMIN], VIEWER: MEMBER_SCOPES[Role.VIEWER], BOTH: MEMBER_SCOPES[Role.VIEWER]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import time
 from typing import Any
 from urllib.parse import urlencode
 
@@ -41,7 +42,11 @@ ROLES = (ADMIN, MEMBER, VIEWER, STRANGER, BOTH, LONELY, BARRED, NOBODY)
 _UNSTEADY = {"session"}
 """Tables that asking alone may change: when a session was last used."""
 
-_QUERIES = {"/o/{organization}/request": "?id={request}", "/o/{organization}/ledger/values": "?of=model"}
+_QUERIES = {
+    "/o/{organization}/request": "?id={request}",
+    "/o/{organization}/ledger/values": "?of=model",
+    "/o/{organization}/dispute": "?request={request}",
+}
 """What addresses need besides their path."""
 
 
@@ -193,6 +198,7 @@ class World:
         for _ in range(1 if organization_id == OWN else 2):
             pack = meter.grant(organization_id, 1_000_000).pack
         request = meter.debit(organization_id, 5, session=f"talk-{organization_id}", model="gpt-4o", key=f"ask-{organization_id}")
+        doubted = meter.debit(organization_id, 5, key=f"doubted-{organization_id}")
         service = suite.services.create(organization_id, name="Bot").service
         channel = suite.subscriptions.add_channel(organization_id, kind=ChannelKind.EMAIL, target="ops@example.com").channel
         invited = suite.invitations.invite(organization_id, email="new@example.com", role="viewer", address_of=str, by=SYSTEM)
@@ -204,6 +210,10 @@ class World:
             "service": service.id,
             "key": suite.keys.create(organization_id, name="Key").key.id,
             "channel": channel.id,
+            "schedule": suite.schedules.create(
+                organization_id, 500, unit="month", first_day=meter.clock().date(), at=time(23), by=SYSTEM
+            ).id,
+            "dispute": suite.disputes.open(organization_id, doubted.request_id, note="Too much", by=SYSTEM).id,
             "topup": suite.topups.ask(organization_id, 500, by=SYSTEM).id,
             "person": self.persons[VIEWER if organization_id == OWN else STRANGER],
             "invitation": invited.invitation.id,

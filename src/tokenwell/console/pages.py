@@ -22,6 +22,7 @@ from tokenwell.console.supply.topuppages import request_state
 from tokenwell.console.visits import Visit
 from tokenwell.core.forecast import Forecast
 from tokenwell.core.health import State, Thresholds
+from tokenwell.core.journal import EntryKind
 from tokenwell.core.receipts import Balance
 from tokenwell.service.access.scopes import Scope
 from tokenwell.service.ports import Organization
@@ -167,8 +168,12 @@ def _read_receipt(visit: Visit) -> dict[str, Any]:
     organization = organization_of(visit, Scope.LEDGER_READ)
     row = visit.request.query_params.get("row", "")
     lines = visit.console.meter.request(organization.id, visit.request.query_params.get("id", ""))
+    receipt = receipt_view(lines)
+    debits = [] if receipt.is_refund else [line for line in receipt.lines if line.kind is EntryKind.DEBIT]
     return frame_of(visit, organization) | {
-        "receipt": receipt_view(lines),
+        "receipt": receipt,
+        "debits": debits,
+        "disputes": visit.console.suite.disputes.of_lines(organization.id, [line.seq for line in debits]),
         "row": row if visit.is_fragment and row.isascii() and row.isdigit() else "",
     }
 

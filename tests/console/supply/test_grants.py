@@ -171,5 +171,5 @@ def test_in_chinese(ada: Browser, schedules: Schedules) -> None:
     monthly(schedules)
     ada.submit("/admin/grants", "/language", {"language": "zh", "next": "/"})
     page = ada.page("/admin/grants")
-    assert "定期发放" in page.text
+    assert "定期授予" in page.text
     assert "每 1 个月" in page.text

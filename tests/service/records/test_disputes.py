@@ -55,6 +55,15 @@ def test_a_line_is_disputed_once(disputes: Disputes, meter: Meter, clock: Frozen
     assert disputes.list("other").items == ()
 
 
+def test_the_disputes_of_lines_are_those_of_the_organization(disputes: Disputes, meter: Meter) -> None:
+    lines = [line.entry.seq for line in meter.request("acme", "reply")]
+    assert disputes.of_lines("acme", lines) == {}
+    dispute = disputes.open("acme", "reply", part=2, note="Why?", by=MEI)
+    assert disputes.of_lines("acme", lines) == {dispute.seq: dispute}
+    assert disputes.of_lines("other", lines) == {}
+    assert disputes.of_lines("acme", []) == {}
+
+
 def test_an_answer_closes_it(disputes: Disputes, meter: Meter) -> None:
     dispute = disputes.open("acme", "reply", note="Why?", by=MEI)
     answered = disputes.answer("acme", dispute.id, answer="It was a long reply", by=ROOT)

@@ -6,7 +6,7 @@ dispute: interrupted, it is completed by refunding again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -80,6 +80,11 @@ class Disputes:
         if found is None:
             raise NotFound("the organization has no such dispute", dispute_id=dispute_id)
         return found
+
+    def of_lines(self, organization_id: str, seqs: Sequence[int]) -> dict[int, Dispute]:
+        """Return the disputes of some lines of an organization's ledger, by line; of lines that nobody disputes there is none."""
+        with reading(self._engine, organization_id) as connection:
+            return store.disputes_of(connection, organization_id, seqs)
 
     def list(
         self,

@@ -87,6 +87,12 @@ def find_dispute(
     return None if row is None else _from(row)
 
 
+def disputes_of(connection: Connection, organization_id: str, seqs: Sequence[int]) -> dict[int, Dispute]:
+    """Return the disputes of some lines of the organization, by line."""
+    query = select(_dispute).where(_dispute.c.organization_id == organization_id, _dispute.c.seq.in_(seqs))
+    return {row[2]: _from(row) for row in connection.execute(query)}
+
+
 def disputes(
     connection: Connection, organization_id: str | None, *, statuses: Sequence[DisputeStatus], before: str | None, limit: int
 ) -> list[Dispute]:
