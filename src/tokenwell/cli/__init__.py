@@ -19,6 +19,7 @@ from tokenwell.cli import (
     policies,
     purchases,
     rates,
+    rehearsals,
     schedules,
     topups,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "policies",
     "purchases",
     "rates",
+    "rehearsals",
     "root",
     "schedules",
     "topups",

@@ -191,6 +191,17 @@ def parse_as_of(text: str | None) -> datetime | None:
     return None if text is None else parse_instant(text, field="--as-of")
 
 
+def parse_since(text: str, *, now: datetime) -> datetime:
+    """Return the instant of --since: a date, an instant, or a duration before now (`30d`, `12h`). Raises RequestInvalid."""
+    duration = _DURATION.fullmatch(text)
+    if duration is None:
+        return parse_instant(text, field="--since")
+    try:
+        return now - int(duration[1]) * _UNITS[duration[2]]
+    except OverflowError:
+        raise RequestInvalid("--since is too far away", field="--since") from None
+
+
 def when(at: datetime | None) -> str:
     """Return an instant for people; `never` for none."""
     return "never" if at is None else f"{at:%Y-%m-%d %H:%M} UTC"
