@@ -56,8 +56,8 @@ def test_the_sentences_are_those_of_the_console() -> None:
         "AI is stopped. The balance is 982,118 tokens, below the minimum reserve of 1,000,000. AI replies have been paused since "
         "31 Jan, 09:30 and resume by themselves when a new pack is granted."
     )
-    assert said[EventKind.STATE_RECOVERED] == "AI is running again. The balance is 982,118 tokens."
-    assert said[EventKind.PACK_EXPIRING].startswith("1,200,000 tokens will expire unused on 1 Dec.")
+    assert said[EventKind.STATE_RECOVERED] == ("AI is running again. 5,000,000 tokens granted. The balance is 982,118 tokens.")
+    assert said[EventKind.PACK_EXPIRING].startswith("1.2M tokens will expire unused on 1 Dec.")
     assert said[EventKind.TOPUP_DECLINED] == "Request declined: No budget."
 
 

@@ -38,7 +38,7 @@ def test_a_new_state_is_shown_and_told_once(open_page: OpenPage, meter: Meter) -
     expect(page.locator("#live-word")).to_have_text("Live")
     meter.debit("northwind", 5_500_000, already_used=True)
     expect(page.get_by_role("heading", name="AI is stopped")).to_be_visible()
-    expect(page.locator("#announce")).to_have_text("AI is stopped")
+    expect(page.locator("#announce")).to_have_text("AI is stopped.")
     expect(page.locator(".hero .badge")).to_have_text("AI stopped")
     meter.grant("northwind", 9_000_000)
     expect(page.locator(".hero .badge")).to_have_text("Normal")

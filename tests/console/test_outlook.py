@@ -77,7 +77,7 @@ def test_without_a_day_of_use_nothing_is_foretold(mei: Browser, meter: Meter) ->
 def test_a_stop_tells_since_when_and_which_pack_would_resume(mei: Browser, busy: Meter) -> None:
     busy.debit("acme", busy.balance("acme").balance_tokens - 500, already_used=True)
     page = mei.page("/o/acme")
-    assert "Paused since 31 Jan, 09:30." in page.text
+    assert "AI replies have been paused since 31 Jan, 09:30 and resume by themselves" in page.text
     assert "Paused until a pack is granted" in page.text
     assert "5M pack resumes AI for about" in page.text
 

@@ -100,12 +100,12 @@ class Standing:
         about = {"pack_id": pack.id, "pack_number": pack.number, "total_tokens": pack.total, "remaining_tokens": pack.remaining}
         self.tell(kind, at, **about, expires_at=pack.expires_at, **detail)
 
-    def look(self, at: datetime | None = None) -> None:
-        """Tell the state if it is another than was told, once there was a pack."""
+    def look(self, at: datetime | None = None, *, granted: int = 0) -> None:
+        """Tell the state if it is another than was told, once there was a pack; `granted` is what was granted just now."""
         if self.packs:
             warning, reserve = self.thresholds()
             line = self.lines[-1]
-            self.teller.look(at or self.now, balance=line.balance, seq=line.seq, warning=warning, reserve=reserve)
+            self.teller.look(at or self.now, balance=line.balance, seq=line.seq, warning=warning, reserve=reserve, granted=granted)
 
     def tell_since(self, seq: int, *, overage_before: int) -> None:
         """Tell what the lines after `seq` did: packs that ran out, the first overage, the state."""
@@ -116,7 +116,7 @@ class Standing:
                     self.tell_pack("pack.depleted", pack)
         if any(line.kind == "overage" and line.amount > 0 for line in self.lines[seq:]) and overage_before == 0:
             self.tell("overage.incurred", overage_tokens=self.overage)
-        self.look()
+        self.look(granted=sum(line.amount for line in self.lines[seq:] if line.kind == "grant"))
 
     # Things by name
 

@@ -36,8 +36,8 @@ class Teller:
         """Tell something."""
         self.events.append(Event(kind, at, detail))
 
-    def look(self, at: datetime, *, balance: int, seq: int, warning: int, reserve: int) -> None:
-        """Set and release the latches, and tell what that changes."""
+    def look(self, at: datetime, *, balance: int, seq: int, warning: int, reserve: int, granted: int = 0) -> None:
+        """Set and release the latches, and tell what that changes, and which grant did it."""
         before = self.believed()
         self.below_warning = balance < (RECOVERED * warning if self.below_warning else warning)
         line = max(1, reserve)
@@ -46,6 +46,7 @@ class Teller:
         if state == before:
             return
         detail = {"state": state, "before": before, "warning_tokens": warning, "reserve_tokens": reserve}
+        detail |= {"granted_tokens": granted} if granted else {}
         worse = self.below_reserve or before == "normal"
         self.tell("state." + (state if worse else "recovered"), at, **detail, balance_tokens=balance, seq=seq)
         if "ai_stopped" in (state, before):

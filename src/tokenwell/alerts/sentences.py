@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from tokenwell.alerts import phrases
+from tokenwell.alerts.phrases import Sentence, said
 from tokenwell.alerts.words import Words
 from tokenwell.core.happenings import Event, EventKind
 from tokenwell.core.instants import parse_instant
@@ -15,23 +17,10 @@ from tokenwell.core.money import written_price
 from tokenwell.errors import RequestInvalid
 
 
-class Sentence(msgspec.Struct, frozen=True, kw_only=True):
-    """What an event says: a title of a few words, and a text that may be empty."""
-
-    title: str
-    text: str
-
-    @property
-    def whole(self) -> str:
-        """Title and text in one."""
-        return f"{self.title} {self.text}".strip()
-
-
 def sentence_of(event: Event, words: Words, *, stops_at: datetime | None = None) -> Sentence:
     """Return what an event says. `stops_at` is when AI is expected to stop, where that is known."""
     facts = _Facts(event, words)
-    title, text = _SENTENCES[event.kind](facts, words, stops_at)
-    return Sentence(title=title, text=" ".join(part for part in text if part))
+    return _SENTENCES[event.kind](facts, words, stops_at)
 
 
 class _Facts:
@@ -74,176 +63,178 @@ class _Facts:
         return f"PK-{self.number('pack_number')}"
 
 
-_Text = tuple[str, list[str]]
+def _running_low(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
+    balance, warning = facts.tokens("balance_tokens"), facts.tokens("warning_tokens")
+    return phrases.running_low(words, balance=balance, warning=warning, stops_at=stops_at)
 
 
-def _running_low(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
-    _ = words.gettext
-    balance = {"balance": facts.tokens("balance_tokens"), "warning": facts.tokens("warning_tokens")}
-    pause = _("At the current rate, AI replies pause around %(at)s.") % {"at": words.when(stops_at)} if stops_at else ""
-    return _("AI is running low."), [
-        _("The balance is %(balance)s tokens, below the warning threshold of %(warning)s.") % balance,
-        pause,
-        _("Ask your platform admin to top up before it runs out."),
-    ]
+def _ai_stopped(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
+    balance = facts.tokens("balance_tokens") if facts.number("balance_tokens") else ""
+    return phrases.ai_stopped(words, balance=balance, reserve=facts.tokens("reserve_tokens"), since=facts.event.at)
 
 
-def _ai_stopped(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
-    _ = words.gettext
-    if facts.number("balance_tokens") == 0:
-        why = _("The balance is used up.")
-    else:
-        balance = {"balance": facts.tokens("balance_tokens"), "reserve": facts.tokens("reserve_tokens")}
-        why = _("The balance is %(balance)s tokens, below the minimum reserve of %(reserve)s.") % balance
-    since = _("AI replies have been paused since %(at)s and resume by themselves when a new pack is granted.")
-    return _("AI is stopped."), [why, since % {"at": words.when(facts.event.at)}]
-
-
-def _recovered(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _recovered(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     balance = _("The balance is %(balance)s tokens.") % {"balance": facts.tokens("balance_tokens")}
     if facts.text("before") == "ai_stopped":
         low = _("It is still below the warning threshold.") if facts.text("state") == "running_low" else ""
-        return _("AI is running again."), [balance, low]
-    return _("The balance has recovered."), [balance]
+        granted = facts.tokens("granted_tokens") if facts.number("granted_tokens") else ""
+        return phrases.running_again(words, granted=granted, text=words.join([balance, low]))
+    return said(words, _("The balance has recovered."), balance)
 
 
-def _granted(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _granted(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     if facts.instant("expires_at") is None:
         text = _("%(pack)s never expires.") % {"pack": facts.pack}
     else:
         text = _("%(pack)s expires on %(at)s.") % {"pack": facts.pack, "at": facts.when("expires_at")}
-    return _("%(tokens)s tokens granted.") % {"tokens": facts.tokens("total_tokens")}, [text]
+    return said(words, _("%(tokens)s tokens granted.") % {"tokens": facts.tokens("total_tokens")}, text)
 
 
-def _depleted(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _depleted(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     total = _("Its %(tokens)s tokens are fully consumed.") % {"tokens": facts.tokens("total_tokens")}
-    return _("%(pack)s is depleted.") % {"pack": facts.pack}, [total]
+    return said(words, _("%(pack)s is depleted.") % {"pack": facts.pack}, total)
 
 
-def _expired(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _expired(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     lost = _("%(tokens)s tokens expired unused.") % {"tokens": facts.tokens("forfeited_tokens")}
-    return _("%(pack)s has expired.") % {"pack": facts.pack}, [lost]
+    return said(words, _("%(pack)s has expired.") % {"pack": facts.pack}, lost)
 
 
-def _revoked(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _revoked(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     lost = _("%(tokens)s tokens no longer count.") % {"tokens": facts.tokens("forfeited_tokens")}
-    return _("%(pack)s was revoked.") % {"pack": facts.pack}, [lost]
+    return said(words, _("%(pack)s was revoked.") % {"pack": facts.pack}, lost)
 
 
-def _extended(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _extended(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     if facts.instant("expires_at") is None:
         text = _("It never expires now.")
     else:
         text = _("It now expires on %(at)s.") % {"at": facts.when("expires_at")}
-    return _("%(pack)s was extended.") % {"pack": facts.pack}, [text]
+    return said(words, _("%(pack)s was extended.") % {"pack": facts.pack}, text)
 
 
-def _expiring(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
-    _ = words.gettext
-    what = {"tokens": facts.tokens("forfeit_tokens"), "at": facts.when("expires_at", "date")}
-    until = {"pack": facts.pack, "at": facts.when("expires_at")}
-    return _("%(tokens)s tokens will expire unused on %(at)s.") % what, [_("%(pack)s expires on %(at)s.") % until]
+def _expiring(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
+    return phrases.expiring(
+        words,
+        tokens=words.compact(facts.number("forfeit_tokens")) if facts.number("forfeit_tokens") else "–",
+        exact=facts.tokens("forfeit_tokens"),
+        pack=facts.pack,
+        day=facts.when("expires_at", "date"),
+        at=facts.when("expires_at"),
+    )
 
 
-def _overage_incurred(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _overage_incurred(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     text = _("%(tokens)s tokens of overage are repaid first, out of the next pack.") % {"tokens": facts.tokens("overage_tokens")}
-    return _("More was used than any pack covers."), [text]
+    return said(words, _("More was used than any pack covers."), text)
 
 
-def _overage_repaid(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _overage_repaid(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     left = _("%(tokens)s tokens of overage are left.") % {"tokens": facts.tokens("overage_tokens")}
     repaid = _("%(tokens)s tokens of overage were repaid.") % {"tokens": facts.tokens("repaid_tokens")}
-    return repaid, [left if facts.number("overage_tokens") else ""]
+    return said(words, repaid, left if facts.number("overage_tokens") else "")
 
 
-def _restricted(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _restricted(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
-    return _("AI services are restricted."), [_("They become active again by themselves when a new pack is granted.")]
+    again = _("They become active again by themselves when a new pack is granted.")
+    return said(words, _("AI services are restricted."), again)
 
 
-def _restored(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
-    return words.gettext("AI services are active again."), []
+def _restored(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
+    return said(words, words.gettext("AI services are active again."))
 
 
-def _key_limit(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _key_limit(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     name = facts.text("key_name") or facts.text("name") or facts.text("key_id") or "–"
     used = _("It has used its limit of %(tokens)s tokens.") % {"tokens": facts.tokens("limit_tokens")}
-    return _("The key %(name)s has reached its limit.") % {"name": name}, [used if facts.number("limit_tokens") else ""]
+    title = _("The key %(name)s has reached its limit.") % {"name": name}
+    return said(words, title, used if facts.number("limit_tokens") else "")
 
 
-def _unusual(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _unusual(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     used = {"used": facts.tokens("used_tokens"), "usual": facts.tokens("usual_tokens"), "at": words.when(facts.event.at)}
     text = _("%(used)s tokens were used today until %(at)s; by this time it is usually about %(usual)s.")
-    return _("AI uses more than usual today."), [text % used]
+    return said(words, _("AI uses more than usual today."), text % used)
 
 
-def _requested(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
-    _ = words.gettext
-    by = facts.text("by")
-    title = _("Top-up requested by %(name)s.") % {"name": by} if by else _("Top-up requested.")
-    return title, [_("%(tokens)s tokens.") % {"tokens": facts.tokens("amount_tokens")}, facts.text("note")]
+def _requested(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
+    return phrases.requested(words, name=facts.text("by"), tokens=facts.tokens("amount_tokens"), note=facts.text("note"))
 
 
-def _approved(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
-    _ = words.gettext
-    return _("Request approved."), [_("%(tokens)s tokens granted.") % {"tokens": facts.tokens("granted_tokens")}]
+def _approved(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
+    return phrases.approved(words, granted=facts.tokens("granted_tokens"))
 
 
-def _declined(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
-    _ = words.gettext
-    reason = facts.text("reason")
-    return (_("Request declined: %(reason)s") % {"reason": reason} if reason else _("Request declined.")), []
+def _declined(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
+    return phrases.declined(words, reason=facts.text("reason"))
 
 
-def _bought(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _bought(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     tokens = _("%(tokens)s tokens granted.") % {"tokens": facts.tokens("amount_tokens")}
-    return _("%(name)s was bought.") % {"name": facts.text("name") or "–"}, [facts.price("price_minor") + ".", tokens]
+    return Sentence(
+        title=_("%(name)s was bought.") % {"name": facts.text("name") or "–"},
+        text=words.join([facts.price("price_minor") + ".", tokens]),
+    )
 
 
-def _not_paid(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _not_paid(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     nothing = _("Nothing was charged, and no tokens were granted.")
-    return _("The payment for %(name)s failed.") % {"name": facts.text("name") or "–"}, [nothing]
+    return said(words, _("The payment for %(name)s failed.") % {"name": facts.text("name") or "–"}, nothing)
 
 
-def _unresolved(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _unresolved(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     about = {"name": facts.text("name") or "–", "price": facts.price("price_minor")}
     wait = _("No pack could be granted for it; a platform admin looks into it.")
-    return _("%(name)s was paid, but no tokens were granted.") % about, [_("The price is %(price)s.") % about, wait]
+    return Sentence(
+        title=_("%(name)s was paid, but no tokens were granted.") % about,
+        text=words.join([_("The price is %(price)s.") % about, wait]),
+    )
 
 
-def _paid_back(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _paid_back(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     about = {"name": facts.text("name") or "–", "price": facts.price("price_minor"), "back": facts.price("refunded_minor")}
     keeps = _("Its pack is kept until a platform admin revokes it.")
-    return _("A payment for %(name)s was refunded.") % about, [_("%(back)s of %(price)s were given back.") % about, keeps]
+    return Sentence(
+        title=_("A payment for %(name)s was refunded.") % about,
+        text=words.join([_("%(back)s of %(price)s were given back.") % about, keeps]),
+    )
 
 
-def _charged_back(facts: _Facts, words: Words, stops_at: datetime | None) -> _Text:
+def _charged_back(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     about = {"name": facts.text("name") or "–", "price": facts.price("price_minor")}
-    said = facts.text("chargeback")
-    if said == "won":
-        return _("A chargeback of %(name)s was won.") % about, [_("The payment of %(price)s stays.") % about]
+    outcome = facts.text("chargeback")
+    if outcome == "won":
+        return Sentence(
+            title=_("A chargeback of %(name)s was won.") % about, text=words.join([_("The payment of %(price)s stays.") % about])
+        )
     keeps = _("Its pack is kept until a platform admin revokes it.")
-    if said == "lost":
-        return _("A chargeback of %(name)s was lost.") % about, [_("The payment of %(price)s is gone.") % about, keeps]
-    return _("A bank takes back a payment for %(name)s.") % about, [_("The price is %(price)s.") % about, keeps]
+    if outcome == "lost":
+        return Sentence(
+            title=_("A chargeback of %(name)s was lost.") % about,
+            text=words.join([_("The payment of %(price)s is gone.") % about, keeps]),
+        )
+    return Sentence(
+        title=_("A bank takes back a payment for %(name)s.") % about, text=words.join([_("The price is %(price)s.") % about, keeps])
+    )
 
 
-_SENTENCES: dict[EventKind, Callable[[_Facts, Words, datetime | None], _Text]] = {
+_SENTENCES: dict[EventKind, Callable[[_Facts, Words, datetime | None], Sentence]] = {
     EventKind.STATE_RUNNING_LOW: _running_low,
     EventKind.STATE_AI_STOPPED: _ai_stopped,
     EventKind.STATE_RECOVERED: _recovered,

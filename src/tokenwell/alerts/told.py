@@ -10,7 +10,8 @@ import msgspec
 from standardwebhooks import Webhook
 
 from tokenwell.alerts.mail import Mail, Part
-from tokenwell.alerts.sentences import Sentence, sentence_of
+from tokenwell.alerts.phrases import Sentence
+from tokenwell.alerts.sentences import sentence_of
 from tokenwell.alerts.words import Words
 from tokenwell.core.happenings import Event
 

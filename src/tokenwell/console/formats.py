@@ -10,8 +10,9 @@ import msgspec
 from babel import Locale
 from markupsafe import Markup
 
+from tokenwell.alerts.words import MINUS, compact
+
 UTC_NAME = "UTC"
-MINUS = "−"
 
 _PATTERNS = {
     "en": {"date": "{day} {month}", "dated": "{day} {month} {year}", "minute": ", %H:%M", "second": ", %H:%M:%S"},
@@ -21,12 +22,6 @@ _MONTHS = {
     language: Locale.parse(locale).months["format"]["abbreviated"] for language, locale in (("en", "en"), ("zh", "zh_Hans_CN"))
 }
 """The months by their numbers, as they stand in a date. A page writes hundreds of times: Babel is asked once."""
-
-
-_UNITS = {
-    "en": ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k")),
-    "zh": ((10**12, "万亿"), (10**8, "亿"), (10**4, "万")),
-}
 
 
 @lru_cache(maxsize=256)
@@ -75,16 +70,7 @@ class Formats:
 
     def compact(self, amount: int) -> str:
         """Return a number in at most four digits, rounded down: `1.39M`, `139.4万`. For axes, chips and forecasts only."""
-        units = _UNITS[self.language]
-        size, unit = next(((size, unit) for size, unit in units if abs(amount) >= size), (1, ""))
-        if size == 1:
-            return self.tokens(amount)
-        hundredths = abs(amount) * 100 // size
-        digits = 2 if hundredths < 1_000 else 1 if hundredths < 10_000 else 0
-        whole, rest = divmod(hundredths, 100)
-        fraction = f"{rest:02}"[:digits].rstrip("0")
-        sign = MINUS if amount < 0 else ""
-        return f"{sign}{whole:,}{'.' + fraction if fraction else ''}{unit}"
+        return compact(amount, self.language)
 
     def signed(self, amount: int) -> str:
         """Return a change: `+1,234`, `−1,234`, `0`."""

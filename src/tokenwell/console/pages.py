@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -9,6 +10,7 @@ from starlette.datastructures import QueryParams
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from tokenwell.console.banner import expiring_soon, notices
 from tokenwell.console.filters import Sieve
 from tokenwell.console.formats import Formats
 from tokenwell.console.frame import frame_of, organization_of, path_of, reads, signed_in
@@ -69,7 +71,6 @@ def packs_context(visit: Visit, organization: Organization) -> dict[str, Any]:
         | {
             "f": formats,
             "link": asked.link,
-            "topup_state": request_state(visit, balance),
             "packs": packs_view(
                 listing.lines,
                 counts=listing.counts,
@@ -102,6 +103,7 @@ def _read_top(visit: Visit, balance: Balance, listing: Listing, formats: Formats
     past = suite.backward.balances(balance.organization_id, instants) if told else []
     lines = Thresholds(balance.warning_tokens, balance.reserve_tokens)
     used, week_tokens = _read_usage(visit, balance.organization_id, formats)
+    request, expiring = request_state(visit, balance), expiring_soon(listing.active, told, balance.as_of)
     return {
         "balance": view,
         "expiry": next_expiry(active, balance.as_of),
@@ -110,11 +112,25 @@ def _read_top(visit: Visit, balance: Balance, listing: Listing, formats: Formats
         "used_today": used[0].used_tokens,
         "week_average": -(-week_tokens // 7),
         "outlook": None if told is None else outlook_view(told, past, balance.balance_tokens, lines),
-        "stopped_at": suite.backward.stopped_at(balance.organization_id)
-        if view.state is State.AI_STOPPED and listing.total
-        else None,
+        "topup_state": request,
+        "notices": notices(
+            view,
+            stops_at=None if told is None else told.expected.ai_stops_at,
+            stopped_at=_stopped_at(visit, balance) if listing.total else None,
+            request=request,
+            expiring=expiring,
+            formats=formats,
+        ),
+        "expiring": expiring,
         "resumes": [] if told is None else _resumes(told, balance),
     }
+
+
+def _stopped_at(visit: Visit, balance: Balance) -> datetime | None:
+    """Return since when AI is stopped, where it is."""
+    if balance.state is not State.AI_STOPPED:
+        return None
+    return visit.console.suite.backward.stopped_at(balance.organization_id, max(1, balance.reserve_tokens))
 
 
 def _resumes(told: Forecast, balance: Balance) -> list[tuple[int, int]]:

@@ -78,6 +78,16 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True):
         return self.keys if self.old_until is not None and now < self.old_until else self.keys[:1]
 
 
+STAGES = (1, 3, 14)
+"""How many days before its expiry a pack is told of, the nearest first."""
+
+
+def stage_of(granted_at: datetime, expires_at: datetime, now: datetime) -> int | None:
+    """Return which of STAGES a pack has reached; None for one that has not, or that was granted for less: nobody is surprised."""
+    days = next((days for days in STAGES if expires_at - now <= timedelta(days=days)), None)
+    return None if days is None or expires_at - timedelta(days=days) < granted_at else days
+
+
 CHANNEL_PURPOSE = "channel"
 """What a channel's secret is sealed for."""
 

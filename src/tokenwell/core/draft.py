@@ -40,6 +40,7 @@ class Draft:
         self.packs: dict[str, Pack] = {}
         self.holds: dict[str, Hold] = {}
         self.advanced_tokens = 0
+        self.granted_tokens = 0
         self.key_usages: dict[str, KeyUsage] = {}
         self.told_state = account.told_state
         self.has_packs = account.pack_count > 0
@@ -150,8 +151,9 @@ class Draft:
             return
         self.told_state = state
         lines = {"warning_tokens": self.thresholds.warning_tokens, "reserve_tokens": self.thresholds.reserve_tokens}
+        granted = {"granted_tokens": self.granted_tokens} if self.granted_tokens else {}
         for kind in announcements.kinds_of(before, state):
-            self.tell(kind, at=at, state=state, before=before, **lines)
+            self.tell(kind, at=at, state=state, before=before, **lines, **granted)
 
     def _tell_changes(self) -> None:
         account = self._book.account

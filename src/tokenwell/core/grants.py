@@ -72,6 +72,7 @@ def grant(book: Book, command: Grant, now: datetime) -> Decision | TokenwellErro
         pack = msgspec.structs.replace(pack, repaid_tokens=repaid)
         pack = draft.spend(EntryKind.OVERAGE_REPAID, pack, repaid, {"part": 2, "parts": 2})
     draft.has_packs = True
+    draft.granted_tokens = pack.total_tokens
     draft.tell(EventKind.PACK_GRANTED, repaid_tokens=repaid, **pack_detail(pack))
     if repaid:
         draft.tell(EventKind.OVERAGE_REPAID, repaid_tokens=repaid, overage_tokens=draft.overage_tokens)
@@ -117,6 +118,7 @@ def advance(book: Book, command: Advance, now: datetime) -> Decision | Tokenwell
     )
     draft.advance(pack.total_tokens)
     draft.has_packs = True
+    draft.granted_tokens = pack.total_tokens
     draft.tell(EventKind.PACK_GRANTED, repaid_tokens=0, advanced_tokens=pack.total_tokens, **pack_detail(pack))
     answer = Granted(
         organization_id=account.organization_id,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from sqlalchemy import Connection, insert, select
 
 from tokenwell.core.happenings import Act, Event, EventKind
@@ -44,12 +42,12 @@ def append_act(connection: Connection, act_id: str, act: Act) -> None:
     )
 
 
-def last_event_at(connection: Connection, organization_id: str, kind: EventKind) -> datetime | None:
-    """Return when an organization's last event of a kind happened; None where there was none."""
-    at = connection.execute(
-        select(_event.c.at)
+def last_event(connection: Connection, organization_id: str, kind: EventKind) -> Event | None:
+    """Return an organization's last event of a kind; None where there was none."""
+    row = connection.execute(
+        select(_event.c.at, _event.c.detail)
         .where(_event.c.organization_id == organization_id, _event.c.kind == kind.value)
         .order_by(_event.c.event_id.desc())
         .limit(1)
-    ).scalar_one_or_none()
-    return None if at is None else from_micros(at)
+    ).one_or_none()
+    return None if row is None else Event(organization_id=organization_id, at=from_micros(row[0]), kind=kind, detail=row[1])

@@ -160,6 +160,17 @@ def last_line_at(connection: Connection, organization_id: str, at: datetime, *, 
     return None if low == 0 else lines(connection, organization_id, after=low - 1, limit=1)[0]
 
 
+def last_line_above(connection: Connection, organization_id: str, tokens: int, *, after: int) -> int | None:
+    """Return the number of the last line after line `after` that left a balance of at least `tokens`; None where none did."""
+    found = (
+        select(_entry.c.seq)
+        .where(_entry.c.organization_id == organization_id, _entry.c.seq > after, _entry.c.balance_after_tokens >= tokens)
+        .order_by(_entry.c.seq.desc())
+        .limit(1)
+    )
+    return connection.execute(found).scalar_one_or_none()
+
+
 def _status_filter(status: PackStatus, now: datetime) -> sqlalchemy.ColumnElement[bool]:
     left = and_(_pack.c.revoked_at.is_(None), _pack.c.remaining_tokens > 0)
     return {

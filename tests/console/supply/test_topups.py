@@ -126,7 +126,7 @@ def test_the_organization_reads_that_ai_is_running_again(mei: Browser, meter: Me
     assert "AI is running again. 5,000,000 tokens granted." in mei.page("/o/acme").text
     clock.advance(timedelta(minutes=1))
     topups.approve("acme", asked(topups, 7).id, by=MEI)
-    assert "Top-up approved. 7 tokens granted." in mei.page("/o/acme").text
+    assert "Request approved. 7 tokens granted." in mei.page("/o/acme").text
     clock.advance(timedelta(days=4))
     mei.sign_in("mei@example.com")
     assert "tokens granted." not in mei.page("/o/acme").text

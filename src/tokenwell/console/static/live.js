@@ -41,7 +41,7 @@
     if (!top) return;
     await htmx.ajax("GET", page().dataset.top, { target: "#top", swap: "outerHTML" });
     const now = $("#top");
-    if (now && now.dataset.state !== before) say($("#banner-h", now)?.textContent ?? $(".badge", now).textContent);
+    if (now && now.dataset.state !== before) say($(".banner[data-state] h2", now)?.textContent ?? $(".badge", now).textContent);
   }
 
   /** While there is no stream, ask; what is answered is as of now. */

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from tokenwell.core.alerts import STAGES, stage_of
 from tokenwell.core.happenings import Event, EventKind
 from tokenwell.core.instants import to_micros
 from tokenwell.core.packs import Pack
@@ -22,9 +23,6 @@ from tokenwell.store.notices import watching as store
 from tokenwell.store.notices.outbox import tell_once, was_told
 from tokenwell.store.reader import reading
 from tokenwell.store.writer import transaction
-
-STAGES = (1, 3, 14)
-"""How many days before its expiry a pack is told of: once for each stage it reaches, the nearest first."""
 
 PAST_DAYS = 28
 VERIFIED_EVERY = timedelta(days=1)
@@ -61,9 +59,9 @@ class Watching:
 
     def _tell_expiring(self, pack: Pack, forfeits: _Forfeits, now: datetime) -> bool:
         assert pack.expires_at is not None
-        days = next(days for days in STAGES if pack.expires_at - now <= timedelta(days=days))
-        if pack.expires_at - timedelta(days=days) < pack.granted_at:
-            return False  # it was granted for less: nobody is surprised
+        days = stage_of(pack.granted_at, pack.expires_at, now)
+        if days is None:
+            return False
         subject = f"expiring/{pack.id}/{to_micros(pack.expires_at)}/{days}"
         with reading(self._engine) as connection:
             if was_told(connection, pack.organization_id, subject):

@@ -7,15 +7,20 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
 import sqlalchemy
 
 from tokenwell.core.happenings import EventKind
 from tokenwell.store import reader
-from tokenwell.store.happenings import last_event_at
+from tokenwell.store.happenings import last_event
 from tokenwell.store.reader import reading
 
 REMEMBERED = 20_000
 """How many past balances are kept in memory."""
+
+
+LOOKED_AT = 10_000
+"""How many of the last lines are looked at for the one that stopped AI."""
 
 
 class Backward:
@@ -35,10 +40,19 @@ class Backward:
             self._read(organization_id, missing, known)
         return [(at, tokens) for at in sorted(instants) if (tokens := known[at]) is not None and tokens >= 0]
 
-    def stopped_at(self, organization_id: str) -> datetime | None:
-        """Return when AI was last stopped; None where that was never reported."""
+    def stopped_at(self, organization_id: str, line_tokens: int) -> datetime | None:
+        """Return since when the balance of an organization whose AI is stopped has been below `line_tokens`: the instant it was
+        told, or a later one where it rose above the line meanwhile, too little to be told. None where that is not known (yet)."""
         with reading(self._engine) as connection:
-            return last_event_at(connection, organization_id, EventKind.STATE_AI_STOPPED)
+            told = last_event(connection, organization_id, EventKind.STATE_AI_STOPPED)
+            seq = reader.account(connection, organization_id).seq
+            told_seq = 0 if told is None else int(msgspec.json.decode(told.detail).get("seq", 0))
+            above = reader.last_line_above(connection, organization_id, line_tokens, after=max(told_seq, seq - LOOKED_AT))
+            if above == seq:
+                return None  # what crossed the line is not written yet: an expiry, within a second
+            if above is None:
+                return None if told is None else told.at
+            return reader.lines(connection, organization_id, after=above, limit=1)[0].at
 
     def _read(self, organization_id: str, missing: Sequence[datetime], known: dict[datetime, int | None]) -> None:
         with reading(self._engine) as connection:
