@@ -180,6 +180,43 @@ async def test_coroutines_that_come_meanwhile_are_committed_together_in_their_or
     assert ledger.batches == [["a"], ["b", "c", "d", "e"]]
 
 
+async def test_what_an_event_loop_has_to_do_at_this_moment_is_committed_together(
+    batcher: Batcher, ledger: Ledger, callers: Callers
+) -> None:
+    async def submit(name: str) -> Answer:
+        for _ in range(20):
+            callers.submit(int).result(PATIENCE_SECONDS)  # other threads have their turn meanwhile, the writer's too
+        return await batcher.asubmit(command(name))
+
+    await asyncio.gather(*(submit(f"{number}") for number in range(5)))
+    assert ledger.batches == [["0", "1", "2", "3", "4"]]
+
+
+async def test_an_event_loop_that_is_stuck_keeps_no_other_one_waiting(batcher: Batcher, ledger: Ledger, callers: Callers) -> None:
+    is_stuck, go_on = threading.Event(), threading.Event()
+
+    async def stuck() -> list[Answer]:
+        first = asyncio.create_task(batcher.asubmit(command("first")))
+        await asyncio.to_thread(ledger.wait)
+        second = asyncio.create_task(batcher.asubmit(command("second")))
+        await asyncio.sleep(0)
+        is_stuck.set()
+        go_on.wait()
+        return [await first, await second]
+
+    ledger.shut()
+    other = callers.submit(asyncio.run, stuck())
+    await asyncio.to_thread(is_stuck.wait, PATIENCE_SECONDS)
+    mine = asyncio.create_task(batcher.asubmit(command("mine")))
+    await asyncio.to_thread(until, lambda: waiting(batcher) == 2)
+    ledger.open()
+    try:
+        assert await asyncio.wait_for(mine, PATIENCE_SECONDS) == answer_to(command("mine"))
+    finally:
+        go_on.set()
+    assert await asyncio.wrap_future(other) == [answer_to(command("first")), answer_to(command("second"))]
+
+
 def test_a_batch_has_a_limit(batcher: Batcher, ledger: Ledger, callers: Callers) -> None:
     everyone = [f"{number:02}" for number in range(26)]
     futures = behind(batcher, ledger, callers, *(command(name) for name in everyone))

@@ -1,7 +1,9 @@
 """Batching: many callers, one writer, one transaction for all that wait.
 
 A caller alone commits at once: on its own thread if it is a plain call, on the writer's thread if it is a coroutine. While a
-transaction commits, the next batch gathers; nobody waits for company. The queue is bounded: a full one refuses with StoreBusy.
+transaction commits, the next batch gathers; nobody waits for company. Only an event loop that has more to do at this moment does
+that first, since its coroutines could not hear an answer earlier anyway: what they bring meanwhile is in the same batch. The queue
+is bounded: a full one refuses with StoreBusy.
 """
 
 from __future__ import annotations
@@ -86,9 +88,10 @@ class Batcher:
 
     async def asubmit(self, command: Command) -> Answer:
         """Commit a command without blocking the event loop. A cancelled caller's command may still be committed."""
-        waiter = Waiter(command, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiter = Waiter(command, loop.create_future())
         self._enqueue_all([waiter])
-        self._call_writer()
+        loop.call_soon(self._call_writer)
         assert waiter.future is not None
         return await waiter.future
 
@@ -96,7 +99,7 @@ class Batcher:
         """Commit many commands, as `submit_many` does, without blocking the event loop."""
         loop = asyncio.get_running_loop()
         waiters = self._enqueue_all([Waiter(command, loop.create_future()) for command in commands])
-        self._call_writer()
+        loop.call_soon(self._call_writer)
         outcomes = await asyncio.gather(*(waiter.future for waiter in waiters if waiter.future), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
@@ -137,14 +140,31 @@ class Batcher:
                 self._thread.start()
 
     def _run(self) -> None:
-        while True:
+        while not self._closed:
             self._work.acquire()
-            self._idle = True
-            while self._queue:
+            while True:
                 with self._writing:
                     self._write_batch()
-            if self._closed:
-                return
+                self._idle = True
+                waiting = tuple(self._queue)
+                if len(waiting) < self._batch_limit and (not waiting or self._is_called_back(waiting)):
+                    break
+
+    def _is_called_back(self, waiting: Sequence[Waiter]) -> bool:
+        """Let those who wait call the writer, loops once they have done what they can do now; return whether anybody will."""
+        called = False
+        for loop in {waiter.loop for waiter in waiting}:
+            if loop is None:
+                thread = next(waiter.done for waiter in waiting if waiter.done is not None)
+                thread.set()
+                called = True
+                continue
+            try:
+                loop.call_soon_threadsafe(loop.call_soon, self._call_writer)
+                called = True
+            except RuntimeError:
+                continue  # it was closed
+        return called
 
     def _wake_next(self) -> None:
         """Pass the writer's role on: to the thread that waits first in the queue, else to the writer's thread."""
