@@ -157,7 +157,7 @@ class StripeServer:
         session = self.sessions[handler.path.removeprefix("/pay/")]
         if handler.command == "GET":
             back = session["cancel_url"]
-            page = f"<!doctype html><title>Pay</title><h1>{session['amount_total']} {session['currency']}</h1>"
+            page = f"<!doctype html><title>Pay</title><link rel=icon href=data:,><h1>{session['amount_total']}</h1>"
             page += f'<form method="post"><button>Pay</button></form><a href="{back}">Back</a>'
             return _send(handler, 200, page)
         body, signature = self.event("checkout.session.completed", self.pay(session["id"]))
@@ -185,9 +185,9 @@ def _send(handler: BaseHTTPRequestHandler, status: int, answer: dict[str, Any] |
     handler.wfile.write(text.encode())
 
 
-def checkout_at(server: StripeServer, *secrets: str) -> StripeCheckout:
+def checkout_at(server: StripeServer, *secrets: str, address: str = "https://ai.example.com") -> StripeCheckout:
     """Return a checkout that asks a server, and believes what it signs."""
-    return StripeCheckout(url=server.url, secret_key=KEY, secrets=(*secrets, SECRET), address="https://ai.example.com")
+    return StripeCheckout(url=server.url, secret_key=KEY, secrets=(*secrets, SECRET), address=address)
 
 
 @contextmanager

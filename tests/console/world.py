@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import Message
 
 from tests.doubles import FrozenClock
+from tests.payments import StripeServer, checkout_at
 from tokenwell.alerts.addresses import Guard
 from tokenwell.config import Settings
 from tokenwell.console import security
@@ -74,7 +75,11 @@ class World:
         hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
         self.people = People(self.meter.engine, clock, hasher=hasher)
         sealer = Sealer(lambda: ("k" * 48,))
-        self.suite = Suite(self.meter, people=self.people, sealer=sealer, check_url=Guard().check_url)
+        self.stripe = StripeServer()
+        self.suite = Suite(
+            self.meter, people=self.people, sealer=sealer, check_url=Guard().check_url, checkout=checkout_at(self.stripe)
+        )
+        self.offer_id = self.suite.offers.create("One", "1M", price_minor=100, currency="eur", by=SYSTEM).id
         for organization_id in (OWN, OTHER):
             self.meter.create_organization(organization_id)
         self.persons = {role: self._person(role) for role in ROLES if role is not NOBODY}
@@ -86,6 +91,7 @@ class World:
     def close(self) -> None:
         """Close everything."""
         self.suite.close()
+        self.stripe.close()
         self.meter.close()
 
     @property
@@ -214,6 +220,8 @@ class World:
                 organization_id, 500, unit="month", first_day=meter.clock().date(), at=time(23), by=SYSTEM
             ).id,
             "dispute": suite.disputes.open(organization_id, doubted.request_id, note="Too much", by=SYSTEM).id,
+            "offer": self.offer_id,
+            "purchase": suite.purchases.start(organization_id, self.offer_id, by=SYSTEM).id,
             "topup": suite.topups.ask(organization_id, 500, by=SYSTEM).id,
             "person": self.persons[VIEWER if organization_id == OWN else STRANGER],
             "invitation": invited.invitation.id,

@@ -20,6 +20,7 @@ from tokenwell.console.presenters import UsageRow, balance_view, next_expiry, pa
 from tokenwell.console.records.ledger import line_view, receipt_view
 from tokenwell.console.records.ledgerpage import ledger_context
 from tokenwell.console.records.usagepage import DRAWN, Chart, chart_of
+from tokenwell.console.supply.purchasepages import offers_of
 from tokenwell.console.supply.topuppages import request_state
 from tokenwell.console.visits import Visit
 from tokenwell.core.forecast import Forecast
@@ -71,6 +72,7 @@ def packs_context(visit: Visit, organization: Organization) -> dict[str, Any]:
         | {
             "f": formats,
             "link": asked.link,
+            "sells": not visit.is_embedded and bool(offers_of(visit)),
             "packs": packs_view(
                 listing.lines,
                 counts=listing.counts,
