@@ -9,6 +9,8 @@ import httpx2
 import pytest
 
 from tests.api.platform import OWN, Platform, key
+from tests.api.requests import operations
+from tests.api.things import Things
 from tests.doubles import FrozenClock
 from tokenwell.api.app import openapi
 from tokenwell.config import Settings
@@ -125,6 +127,27 @@ async def test_a_polled_read_is_not_sent_twice(api: httpx2.AsyncClient) -> None:
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
         await api.post(f"/v1/organizations/{OWN}/debits", json={"amount": 1}, headers=key())
         assert (await api.get(path, headers={"if-none-match": tag})).status_code == 200
+
+
+async def test_everything_that_is_read_has_a_tag_that_changes_with_it(api: httpx2.AsyncClient, platform: Platform) -> None:
+    """Also what is polled: sessions, usage, sums, the journal, events, what waits for somebody."""
+    things, polled = Things(platform), {"balance", "list_packs", "ledger", "ledger_sums", "list_sessions", "usage", "journal"}
+    for operation in [each for each in operations() if each.method == "GET"]:
+        names = things.names(operation)
+        found = await operation.ask(api, OWN, **names)
+        assert found.status_code == 200, (operation.id, found.text)
+        tag = found.headers["etag"]
+        assert (found.headers["cache-control"], found.headers["vary"]) == ("private, no-cache", "authorization")
+        api.headers["if-none-match"] = tag
+        same = await operation.ask(api, OWN, **names)
+        assert (same.status_code, same.content, same.headers.get("etag")) == (304, b"", tag), operation.id
+        platform.meter.debit(OWN, 1, session="more")
+        assert (await operation.ask(api, OWN, **names)).status_code == (200 if operation.id in polled else 304), operation.id
+        del api.headers["if-none-match"]
+    (event,) = (await api.get(f"/v1/organizations/{OWN}/events", params={"limit": 1})).json()["items"]
+    platform.meter.grant(OWN, 5)
+    again = await api.get(f"/v1/organizations/{OWN}/events", params={"limit": 1})
+    assert again.json()["items"] != [event]
 
 
 async def test_tokens_beyond_what_json_keeps_exactly_are_text(api: httpx2.AsyncClient) -> None:

@@ -62,6 +62,32 @@ async def test_a_keys_secret_is_told_once_and_its_limits_hold(api: httpx2.AsyncC
     assert (await api.get(f"{AT}/keys/{told['id']}")).json()["prefix"] == told["prefix"]
 
 
+async def test_a_lane_leaves_tokens_to_others_on_holds_and_debits(api: httpx2.AsyncClient, platform: Platform) -> None:
+    """By its body, and at least what the AI service of the key says."""
+    await write(api, f"{AT}/services", {"name": "Reports", "id": "reports", "lane": "background", "reserve": 999_000})
+    created = await write(api, f"{AT}/keys", {"name": "Bot", "service_id": "reports"})
+    async with platform.client(created["secret"]) as bot:
+        for asked, path, body, lane in (
+            (api, "holds", {"reserve_tokens": "999,500", "lane": "night"}, "night"),
+            (api, "debits", {"reserve_tokens": 999_500}, None),
+            (bot, "holds", {}, "Reports"), (bot, "debits", {}, "Reports"),
+            (bot, "debits", {"reserve_tokens": 5, "lane": "x"}, "Reports"),
+            (bot, "holds", {"reserve_tokens": 999_500, "lane": "night"}, "night"),
+        ):  # fmt: skip
+            refused = await asked.post(f"{AT}/{path}", json={"amount": 2_000, **body}, headers=key())
+            assert (refused.status_code, refused.json()["code"]) == (429, "balance_held"), refused.text
+            assert refused.json()["details"].get("lane") == lane
+        batch = await write(
+            bot, f"{AT}/debits/batch", {"debits": [{"amount": 2_000}, {"amount": 300}, {"amount": 1, "reserve_tokens": "lots"}]}
+        )
+        assert [each["problem"] and each["problem"]["code"] for each in batch["items"]] == ["balance_held", None, "amount_invalid"]
+        hold = await write(bot, f"{AT}/holds", {"amount": 100})
+        grown = await bot.post(f"{AT}/holds/{hold['id']}/extend", json={"more_tokens": 700}, headers=key())
+        assert grown.json()["details"]["lane"] == "Reports"
+        assert (await write(api, f"{AT}/holds/{hold['id']}/extend", {"more_tokens": 700}))["held_tokens"] == 800
+    assert (await write(api, f"{AT}/debits", {"amount": 500_000}))["state"] == "normal"
+
+
 async def test_a_platform_key_issues_no_more_than_it_may(api: httpx2.AsyncClient, platform: Platform) -> None:
     body = {"name": "Billing", "scopes": ["packs:read"], "organization_id": OWN}
     created = await write(api, "/v1/platform-keys", body)

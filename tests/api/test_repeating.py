@@ -3,8 +3,6 @@ conflict. The operations come from the document itself; one that cannot be tried
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date
 from typing import Any
 
 import httpx2
@@ -13,10 +11,8 @@ import sqlalchemy
 
 from tests.api.platform import OWN, Platform, key
 from tests.api.requests import DOCUMENT, Operation, operations
+from tests.api.things import Things
 from tokenwell.client.shapes import Shape
-from tokenwell.core.happenings import SYSTEM
-from tokenwell.service.access.scopes import Scope
-from tokenwell.service.notices.subscriptions import ChannelKind
 from tokenwell.store.reader import reading
 
 AT = f"/v1/organizations/{OWN}"
@@ -34,90 +30,6 @@ OTHER = {
 """Other values, by the name of the field."""
 
 
-class Things:
-    """Makes what the address or the body of an operation names, anew for each."""
-
-    def __init__(self, platform: Platform) -> None:
-        self.suite = platform.suite
-        self.meter = platform.meter
-        self.count = 0
-
-    def named(self, name: str, operation: Operation) -> str:
-        """Return the id of a thing that an address names."""
-        self.count += 1
-        if name == "key_id" and "platform" in operation.id:
-            return self.suite.platform_keys.create(name="More", scopes=[Scope.PACKS_READ]).key.id
-        make: Callable[[], str] = getattr(self, name)
-        return make()
-
-    def pack(self) -> str:
-        """Return the id of a new pack."""
-        return self.meter.grant(OWN, 5, expires_at=None if self.count % 2 else self.meter.clock().replace(year=2029)).pack.id
-
-    def hold_id(self) -> str:
-        """Return the id of an open hold."""
-        return self.meter.open_hold(OWN, 5).hold.id
-
-    def service_id(self) -> str:
-        """Return the id of a new service."""
-        return self.suite.services.create(OWN, name=f"Service {self.count}").service.id
-
-    def key_id(self) -> str:
-        """Return the id of a new gateway key."""
-        return self.suite.keys.create(OWN, name="More").key.id
-
-    def topup_id(self) -> str:
-        """Return the id of an open request for tokens."""
-        return self.suite.topups.ask(OWN, 5, by=SYSTEM).id
-
-    def schedule_id(self) -> str:
-        """Return the id of a recurring grant."""
-        return self.suite.schedules.create(OWN, 5, unit="month", first_day=date(2099, 1, 1), by=SYSTEM).id
-
-    def batch_id(self) -> str:
-        """Return the id of a batch of codes."""
-        return self.suite.codes.create(5, 1, by=SYSTEM).batch.id
-
-    def request_id(self) -> str:
-        """Return the id of a charged request."""
-        return self.meter.debit(OWN, 5).request_id
-
-    def dispute_id(self) -> str:
-        """Return the id of an open dispute."""
-        return self.suite.disputes.open(OWN, self.request_id(), note="Why?", by=SYSTEM).id
-
-    def channel_id(self) -> str:
-        """Return the id of a webhook."""
-        target = f"https://hooks.acme.example/{self.count}"
-        self.channel = self.suite.subscriptions.add_channel(OWN, kind=ChannelKind.WEBHOOK, target=target).channel.id
-        return self.channel
-
-    def delivery_id(self) -> str:
-        """Return the id of a delivery of the last webhook."""
-        return self.suite.subscriptions.test(OWN, self.channel).id
-
-    def person_id(self) -> str:
-        """Return the id of a member."""
-        person = self.suite.people.create_person(email=f"p{self.count}@acme.example", password="long enough 123", name="P")
-        self.suite.people.add_member(OWN, person.id, "viewer")
-        return person.id
-
-    def invitation_id(self) -> str:
-        """Return the id of an open invitation."""
-        email = f"i{self.count}@acme.example"
-        return self.suite.invitations.invite(OWN, email=email, role="viewer", address_of=str).invitation.id
-
-    def body(self, operation: Operation) -> Any:
-        """Return a body that can be used: the example's, but for what names a thing."""
-        if operation.id == "create_organization":
-            return {"id": "initech", "name": "Initech"}
-        if operation.id == "redeem_code":
-            return {"code": self.suite.codes.create(5, 1, by=SYSTEM).codes[0]}
-        if operation.body is not None and "request_id" in operation.body:
-            return operation.body | {"request_id": self.request_id()}
-        return operation.body
-
-
 def other_body(operation: Operation, body: Any) -> tuple[str, Any] | None:
     """Return a field of the body, and a body in which that one is different; None where there is no such field."""
     if body is None:
@@ -131,8 +43,7 @@ def other_body(operation: Operation, body: Any) -> tuple[str, Any] | None:
 
 async def done_twice(api: httpx2.AsyncClient, things: Things, operation: Operation) -> list[str]:
     """Do a write, send it again, and with other input where that is to be a conflict; returns the secrets it dealt with."""
-    parts = [part.strip("{}") for part in operation.path.split("/") if part.startswith("{")]
-    names = {name: things.named(name, operation) for name in parts if name != "organization_id"}
+    names = things.names(operation)
     names["organization_id"] = "low" if operation.id == "take_emergency_tokens" else OWN
     path, body, headers = operation.path.format(**names), things.body(operation), key()
     first, again = [await api.request(operation.method, path, json=body, headers=headers) for _ in range(2)]
@@ -232,4 +143,4 @@ def test_an_answer_that_tells_something_once_says_what_of_it_is_kept() -> None:
         if {"secret", "address"} & set(fields) or fields.get("codes", "int") != "int":
             assert "told_again" in vars(shape), shape
             found.add(shape.__name__)
-    assert found == {"GatewayKeyCreated", "PlatformKeyCreated", "ChannelWithSecret", "CodesMade", "Invited"}
+    assert found == {"GatewayKeyCreated", "PlatformKeyCreated", "ChannelWithSecret", "CodesMade", "Invited", "EmbeddingLink"}

@@ -15,12 +15,14 @@ from tokenwell.api.repeating import Operations
 from tokenwell.api.views import hold_view, receipt_view
 from tokenwell.api.wire import shaped
 from tokenwell.client import bodies, shapes
+from tokenwell.core.amounts import parse_amount
 from tokenwell.core.limits import KeyLimits
 from tokenwell.core.receipts import Receipt
 from tokenwell.core.usage import Usage
 from tokenwell.errors import TokenwellError
 from tokenwell.service.access.keys import KeyScope, check_use
 from tokenwell.service.access.scopes import Scope
+from tokenwell.service.access.services import Lane
 
 TAG = "Holds and debits"
 router = Operations(prefix="/v1/organizations/{organization_id}", tags=[TAG])
@@ -36,7 +38,7 @@ async def open_hold(call: Call, organization_id: str, _thing: str) -> Response:
     body = call.read(bodies.NewHold)
     ttl = timedelta(seconds=body.ttl_seconds)
     held = await call.suite.meter.aio.open_hold(
-        organization_id, body.amount, ttl=ttl, key=call.key, key_id=_key_id(call), limits=_limits(call)
+        organization_id, body.amount, ttl=ttl, key=call.key, key_id=_key_id(call), limits=_limits(call), **_lane(call, body)
     )
     return call.answer(hold_view(held), status=201, replayed=held.replayed)
 
@@ -46,7 +48,7 @@ async def extend_hold(call: Call, organization_id: str, hold_id: str) -> Respons
     body = call.read(bodies.HoldExtension)
     ttl = None if body.ttl_seconds is None else timedelta(seconds=body.ttl_seconds)
     held = await call.suite.meter.aio.extend_hold(
-        organization_id, hold_id, body.more_tokens, ttl=ttl, key=call.key, limits=_limits(call)
+        organization_id, hold_id, body.more_tokens, ttl=ttl, key=call.key, limits=_limits(call), **_lane(call, body)
     )
     return call.answer(hold_view(held), replayed=held.replayed)
 
@@ -87,7 +89,8 @@ async def debit_batch(call: Call, organization_id: str, _thing: str) -> Response
 def _batched(call: Call, body: bodies.BatchDebit, key: str) -> dict[str, Any] | TokenwellError:
     """Return a debit as the meter takes it, or why this one cannot be taken."""
     try:
-        return _charge(call, body) | {"already_used": body.already_used, "key": key, "limits": _limits(call)}
+        terms = {"already_used": body.already_used, "key": key, "limits": _limits(call)}
+        return _charge(call, body) | terms | _lane(call, body)
     except TokenwellError as error:
         return error
 
@@ -101,7 +104,7 @@ def _batch_answer(index: int, outcome: Receipt | TokenwellError) -> shapes.Batch
 async def _debit(call: Call, organization_id: str, body: bodies.Debit, key: str) -> Receipt:
     charge = _charge(call, body)
     return await call.suite.meter.aio.debit(
-        organization_id, **charge, already_used=body.already_used, key=key, limits=_limits(call)
+        organization_id, **charge, already_used=body.already_used, key=key, limits=_limits(call), **_lane(call, body)
     )
 
 
@@ -125,6 +128,17 @@ def _limits(call: Call) -> KeyLimits | None:
     """Return what limits the caller: those of a gateway key."""
     key = call.caller.key
     return None if key is None else KeyLimits(**{name: getattr(key, name) for name in KeyLimits.__struct_fields__})
+
+
+def _lane(call: Call, body: bodies.Laned | bodies.Debit) -> dict[str, Any]:
+    """Return what a request leaves to others: what its body says, and at least what the AI service of its key does."""
+    reserve, name = body.reserve_tokens, body.lane
+    service = None if call.caller.key is None else call.caller.key.service
+    if service is not None and service.lane is Lane.BACKGROUND and service.reserve_tokens is not None:
+        said = 0 if reserve is None else parse_amount(reserve, field="reserve_tokens", least=0)
+        if said <= service.reserve_tokens:
+            reserve, name = service.reserve_tokens, service.name
+    return {"reserve_tokens": reserve, "lane": name}
 
 
 def _answer(call: Call, receipt: Receipt, *, status: int = 200) -> Response:

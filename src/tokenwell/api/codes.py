@@ -60,7 +60,7 @@ def list_code_batches(call: CurrentCall, cursor: Cursor = None, limit: Limit = 5
 @router.get("/code-batches/{batch_id}", **reads(Scope.PACKS_READ, "Get a batch of codes", answer=topups.CodeBatch))
 def get_code_batch(call: CurrentCall, batch_id: BatchId) -> Response:
     """Return a batch, and how many of its codes are redeemed."""
-    return call.answer_tagged(_view(call.suite.codes.get(batch_id)))
+    return call.answer(_view(call.suite.codes.get(batch_id)))
 
 
 @router.post("/code-batches/{batch_id}/revoke", **writes(Scope.PACKS_WRITE, "Revoke codes", answer=topups.CodeBatch))

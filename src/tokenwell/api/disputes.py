@@ -62,7 +62,7 @@ def list_all_disputes(call: CurrentCall, status: Status = None, cursor: Cursor =
 @router.get(_OF_AN_ORGANIZATION + "/{dispute_id}", **reads(Scope.LEDGER_READ, "Get a dispute", answer=wire.Dispute))
 def get_dispute(call: CurrentCall, organization_id: OrganizationId, dispute_id: DisputeId) -> Response:
     """Return a dispute."""
-    return call.answer_tagged(_view(call.suite.disputes.get(organization_id, dispute_id)))
+    return call.answer(_view(call.suite.disputes.get(organization_id, dispute_id)))
 
 
 @router.post(

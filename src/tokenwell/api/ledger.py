@@ -94,7 +94,7 @@ def ledger(
     form = format or _accepted(request.headers.get("accept", ""))
     if form is Format.JSON:
         page = call.suite.browsing.ledger(organization_id, asked, cursor=cursor, limit=limit)
-        return call.answer_tagged(page_of([ledger_view(line) for line in page.items], page.next_cursor))
+        return call.answer(page_of([ledger_view(line) for line in page.items], page.next_cursor))
     if cursor is not None:
         raise RequestInvalid("a stream has no cursor: it is every line", field="cursor")
     call.suite.browsing.ledger(organization_id, asked, limit=1)  # what is wrong with the filter is told before the stream begins

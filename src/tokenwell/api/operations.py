@@ -59,7 +59,8 @@ Limit = Annotated[int, Query(ge=1, le=1_000, description="The longest page wante
 class Call:
     """One request to the API: who calls, what was sent, and how it is answered.
 
-    Of a write that `is_kept` the answer is, by its idempotency key. `address` is where people reach the server.
+    Of a write that `is_kept` the answer is, by its idempotency key. What only reads is answered with a tag. `address` is where
+    people reach the server.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Call:
         body: bytes,
         kind: type[Any] | None = None,
         *,
+        is_read: bool = False,
         is_kept: bool = False,
         address: str = "",
     ) -> None:
@@ -77,6 +79,7 @@ class Call:
         self.caller = caller
         self.is_kept = is_kept
         self.address = address
+        self._is_read = is_read
         self.kept = b""
         self._headers = headers
         self._body = body
@@ -101,18 +104,21 @@ class Call:
         fields = {} if self._kind is None else msgspec.structs.asdict(self.read(self._kind))
         return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
 
-    def answer(self, shape: Shape, *, status: int = 200, replayed: bool = False) -> Response:
-        """Return an answer; one that was given before says so. What may be kept of it is `kept`."""
+    def answer(self, shape: Shape, *, status: int = 200, replayed: bool = False, untagged: str = "") -> Response:
+        """Return an answer. A write that was done before says so, and what may be kept of it is `kept`; what was read has an ETag
+        of all its fields but `untagged`."""
+        if self._is_read:
+            return self._answer_tagged(shape, untagged)
         content = encode(shape)
         if self.is_kept:
             again = shape.told_again()
             self.kept = content if again is shape else encode(again)
         return answer_with(content, status=status, replayed=replayed)
 
-    def answer_tagged(self, shape: Shape, *, ignoring: tuple[str, ...] = ()) -> Response:
-        """Return an answer with an ETag of all but some fields; 304 without a body to whoever has it already."""
+    def _answer_tagged(self, shape: Shape, untagged: str) -> Response:
+        """Return what was read, or 304 without a body to whoever has it already."""
         content = encode(shape)
-        tagged = content if not ignoring else encode(msgspec.structs.replace(shape, **dict.fromkeys(ignoring)))
+        tagged = encode(msgspec.structs.replace(shape, **{untagged: None})) if untagged else content
         tag = f'W/"{blake2b(tagged, digest_size=12).hexdigest()}"'
         known = [each.strip() for each in self._headers.get("if-none-match", "").split(",")]
         headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "authorization"}
@@ -149,7 +155,23 @@ def reads(
 ) -> dict[str, Any]:
     """Return how a route that only reads is declared; `anywhere`, where the address names no organization, that
     the scope in any is enough."""
-    return _declared(scope, summary, body=None, answer=answer, status=200, anywhere=anywhere, links=links, more={}, is_kept=False)
+    more = {
+        "parameters": [
+            {
+                "name": "If-None-Match",
+                "in": "header",
+                "required": False,
+                "description": "The `ETag` of an answer that is known: if it is still so, 304 without a body.",
+                "schema": {"type": "string"},
+            }
+        ]
+    }
+    declared = _declared(
+        scope, summary, body=None, answer=answer, status=200, anywhere=anywhere, links=links, more=more, is_kept=False
+    )
+    declared["responses"][200]["headers"] |= {"ETag": {"schema": {"type": "string"}}}
+    declared["responses"][304] = {"description": "It is still as it is known."}
+    return declared
 
 
 def writes(
@@ -281,8 +303,16 @@ def _known_query(dependant: Dependant) -> set[str]:
 def _entered(kind: type[Any] | None, *, is_kept: bool) -> Any:
     async def enter(request: Request) -> None:
         body = b"" if kind is None else await read_body(request, request.app.state.body_limit_bytes)
-        state, caller = request.app.state, request.state.caller
-        request.state.call = Call(state.suite, caller, request.headers, body, kind, is_kept=is_kept, address=state.address)
+        request.state.call = Call(
+            request.app.state.suite,
+            request.state.caller,
+            request.headers,
+            body,
+            kind,
+            is_read=request.method == "GET",
+            is_kept=is_kept,
+            address=request.app.state.address,
+        )
 
     return enter
 

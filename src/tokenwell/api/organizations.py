@@ -61,7 +61,7 @@ def list_organizations(call: CurrentCall, cursor: Cursor = None, limit: Limit = 
 @router.get("/{organization_id}", **reads(Scope.ORGANIZATIONS_READ, "Get an organization", answer=shapes.Organization))
 def get_organization(call: CurrentCall, organization_id: OrganizationId) -> Response:
     """Return an organization."""
-    return call.answer_tagged(shaped(shapes.Organization, call.suite.meter.organization(organization_id)))
+    return call.answer(shaped(shapes.Organization, call.suite.meter.organization(organization_id)))
 
 
 @router.put(
@@ -99,7 +99,7 @@ def balance(
     """Read balance, what is held, overage and state, now or as of a past instant (the state then by today's thresholds)."""
     at = None if as_of is None else parse_instant(as_of, field="as_of")
     found = call.suite.meter.balance(organization_id, as_of=at)
-    return call.answer_tagged(shaped(shapes.Balance, found, state=found.state.value), ignoring=("as_of",))
+    return call.answer(shaped(shapes.Balance, found, state=found.state.value), untagged="as_of")
 
 
 def _thresholds(call: CurrentCall, answer: ThresholdsSet) -> Response:

@@ -65,13 +65,13 @@ def list_packs(
     """List packs, the latest grant first."""
     at = None if as_of is None else parse_instant(as_of, field="as_of")
     page = call.suite.meter.packs(organization_id, status=status, as_of=at, cursor=cursor, limit=limit)
-    return call.answer_tagged(page_of([pack_view(line) for line in page.items], page.next_cursor))
+    return call.answer(page_of([pack_view(line) for line in page.items], page.next_cursor))
 
 
 @router.get("/packs/{pack}", **reads(Scope.PACKS_READ, "Get a pack", answer=shapes.Pack))
 def get_pack(call: CurrentCall, organization_id: OrganizationId, pack: PackId) -> Response:
     """Return a pack."""
-    return call.answer_tagged(pack_view(call.suite.packs.get(organization_id, pack)))
+    return call.answer(pack_view(call.suite.packs.get(organization_id, pack)))
 
 
 @router.post(

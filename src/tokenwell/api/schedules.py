@@ -74,7 +74,7 @@ def list_all_schedules(call: CurrentCall, cursor: Cursor = None, limit: Limit = 
 @router.get(_OF_AN_ORGANIZATION + "/{schedule_id}", **reads(Scope.PACKS_READ, "Get a schedule", answer=topups.Schedule))
 def get_schedule(call: CurrentCall, organization_id: OrganizationId, schedule_id: ScheduleId) -> Response:
     """Return a recurring grant."""
-    return call.answer_tagged(_view(call.suite.schedules.get(organization_id, schedule_id)))
+    return call.answer(_view(call.suite.schedules.get(organization_id, schedule_id)))
 
 
 @router.post(_OF_AN_ORGANIZATION + "/{schedule_id}/pause", **writes(Scope.PACKS_WRITE, "Pause a schedule", answer=topups.Schedule))

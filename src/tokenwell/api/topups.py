@@ -95,7 +95,7 @@ def list_all_topups(call: CurrentCall, status: Status = None, cursor: Cursor = N
 @router.get(_OF_AN_ORGANIZATION + "/{topup_id}", **reads(Scope.TOPUPS_READ, "Get a request", answer=topups.Topup))
 def get_topup(call: CurrentCall, organization_id: OrganizationId, topup_id: TopupId) -> Response:
     """Return a request for tokens."""
-    return call.answer_tagged(topup_view(call.suite.topups.get(organization_id, topup_id)))
+    return call.answer(topup_view(call.suite.topups.get(organization_id, topup_id)))
 
 
 @router.post(

@@ -62,14 +62,22 @@ class PackNote(Body, frozen=True, kw_only=True):
     note: str
 
 
-class NewHold(Body, frozen=True, kw_only=True):
-    """Tokens to reserve for so many seconds, at most a day."""
+class Laned(Body, frozen=True, kw_only=True):
+    """With `reserve_tokens`, so many must stay available to others; `lane` is what those that leave them are called."""
+
+    reserve_tokens: Amount | None = None
+    lane: str | None = None
+
+
+class NewHold(Laned, frozen=True, kw_only=True):
+    """Tokens to reserve for so many seconds, at most a day. With `reserve_tokens`, so many must stay available to others; `lane`
+    names those that leave them."""
 
     amount: Amount
     ttl_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 600
 
 
-class HoldExtension(Body, frozen=True, kw_only=True):
+class HoldExtension(Laned, frozen=True, kw_only=True):
     """Tokens to add to a hold, and how many seconds from now on it lasts at least."""
 
     more_tokens: Amount = 0
@@ -104,9 +112,12 @@ class Charge(Body, frozen=True, kw_only=True):
 
 
 class Debit(Charge, frozen=True, kw_only=True):
-    """A request to charge. Tokens that are `already_used` are charged whatever the state is."""
+    """A request to charge. Tokens that are `already_used` are charged whatever the state is. With `reserve_tokens`, so many must
+    stay available to others; `lane` names those that leave them."""
 
     already_used: bool = False
+    reserve_tokens: Amount | None = None
+    lane: str | None = None
 
 
 class BatchDebit(Debit, frozen=True, kw_only=True):
@@ -205,6 +216,21 @@ class LetterAgain(Body, frozen=True, kw_only=True):
     """In which language a letter is sent again."""
 
     language: Literal["en", "zh"] = "en"
+
+
+class NewEmbeddingLink(Body, frozen=True, kw_only=True):
+    """For how long an embedded page opens, and how it looks; what is not sent is as the reader's own."""
+
+    ttl_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 900
+    theme: Literal["light", "dark"] | None = None
+    language: Literal["en", "zh"] | None = None
+    zone: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
+class NewEmbeddingOrigins(Body, frozen=True, kw_only=True):
+    """The origins that may frame an embedded page, such as `https://app.example.com`."""
+
+    origins: Annotated[tuple[str, ...], msgspec.Meta(max_length=20)]
 
 
 class NewRate(Body, frozen=True, kw_only=True):

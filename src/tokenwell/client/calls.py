@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from tokenwell.client import bodies, shapes
+from tokenwell.client.embedding import EmbeddingCalls
 from tokenwell.client.management import ManagementCalls
 from tokenwell.client.requests import Request, Tokens, at, read, write
 from tokenwell.client.shapes import Page
@@ -18,7 +19,7 @@ from tokenwell.client.shapes import Page
 __all__ = ["Calls", "Request"]
 
 
-class Calls(ManagementCalls):
+class Calls(ManagementCalls, EmbeddingCalls):
     """Builds requests. Nothing is checked here: what cannot be used is refused by the server, which names the field."""
 
     def create_organization(
@@ -101,10 +102,18 @@ class Calls(ManagementCalls):
         return write("PUT", at(organization_id, "packs", pack, "note"), shapes.Pack, key, bodies.PackNote(note=note))
 
     def open_hold(
-        self, organization_id: str, amount: Tokens, *, ttl_seconds: int = 600, key: str | None = None
+        self,
+        organization_id: str,
+        amount: Tokens,
+        *,
+        ttl_seconds: int = 600,
+        reserve_tokens: Tokens | None = None,
+        lane: str | None = None,
+        key: str | None = None,
     ) -> Request[shapes.Hold]:
-        """Reserve tokens before an AI request. Raises AiStopped, BalanceHeld."""
-        body = bodies.NewHold(amount=amount, ttl_seconds=ttl_seconds)
+        """Reserve tokens before an AI request; with `reserve_tokens`, so many stay available to others than this lane. Raises
+        AiStopped, BalanceHeld."""
+        body = bodies.NewHold(amount=amount, ttl_seconds=ttl_seconds, reserve_tokens=reserve_tokens, lane=lane)
         return write("POST", at(organization_id, "holds"), shapes.Hold, key, body)
 
     def extend_hold(
@@ -114,10 +123,12 @@ class Calls(ManagementCalls):
         more_tokens: Tokens = 0,
         *,
         ttl_seconds: int | None = None,
+        reserve_tokens: Tokens | None = None,
+        lane: str | None = None,
         key: str | None = None,
     ) -> Request[shapes.Hold]:
         """Let a hold reserve more tokens, last longer, or both. Raises AiStopped, BalanceHeld, HoldNotFound."""
-        body = bodies.HoldExtension(more_tokens=more_tokens, ttl_seconds=ttl_seconds)
+        body = bodies.HoldExtension(more_tokens=more_tokens, ttl_seconds=ttl_seconds, reserve_tokens=reserve_tokens, lane=lane)
         return write("POST", at(organization_id, "holds", hold_id, "extend"), shapes.Hold, key, body)
 
     def settle_hold(

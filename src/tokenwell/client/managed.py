@@ -120,6 +120,23 @@ class InvitationWithdrawn(Shape, frozen=True, kw_only=True):
     invitation_id: str
 
 
+class EmbeddingLink(Shape, frozen=True, kw_only=True):
+    """The address of an embedded page, until it lapses. The `address` is told only once: it is empty in an answer given again."""
+
+    address: str
+    expires_at: datetime
+
+    def told_again(self) -> EmbeddingLink:
+        """Return it without the address."""
+        return EmbeddingLink(address="", expires_at=self.expires_at)
+
+
+class EmbeddingOrigins(Shape, frozen=True, kw_only=True):
+    """The origins that may frame an embedded page; none is nobody."""
+
+    origins: tuple[str, ...]
+
+
 class MemberRemoved(Shape, frozen=True, kw_only=True):
     """Somebody who does not belong to an organization any more, or (not `was_member`) did not before."""
 
