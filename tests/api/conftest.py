@@ -9,6 +9,7 @@ import pytest
 
 from tests.api.platform import Platform
 from tests.doubles import FrozenClock
+from tests.payments import StripeServer, checkout_at, stripe_server
 
 
 @pytest.fixture
@@ -23,6 +24,21 @@ def platform(database_url: str, clock: FrozenClock) -> Iterator[Platform]:
 def lone(sqlite_url: str, clock: FrozenClock) -> Iterator[Platform]:
     """A platform on SQLite, where the database makes no difference."""
     platform = Platform(sqlite_url, clock)
+    yield platform
+    platform.close()
+
+
+@pytest.fixture
+def stripe() -> Iterator[StripeServer]:
+    """A stand-in for Stripe."""
+    with stripe_server() as server:
+        yield server
+
+
+@pytest.fixture
+def seller(database_url: str, clock: FrozenClock, stripe: StripeServer) -> Iterator[Platform]:
+    """A platform that sells, on each database."""
+    platform = Platform(database_url, clock, checkout=checkout_at(stripe))
     yield platform
     platform.close()
 

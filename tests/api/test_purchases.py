@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from tests.api.platform import OWN, Platform, key
-from tests.doubles import FrozenClock
-from tests.payments import StripeServer, checkout_at, stripe_server
+from tests.payments import StripeServer
 from tokenwell.service.access.scopes import Scope
 
 OFFER = {"name": "Five million", "amount": "5M", "price_minor": 4_900, "currency": "EUR"}
 AT = f"/v1/organizations/{OWN}/purchases"
-
-
-@pytest.fixture
-def stripe() -> Iterator[StripeServer]:
-    """A stand-in for Stripe."""
-    with stripe_server() as server:
-        yield server
-
-
-@pytest.fixture
-def seller(database_url: str, clock: FrozenClock, stripe: StripeServer) -> Iterator[Platform]:
-    """A platform that sells, on each database."""
-    platform = Platform(database_url, clock, checkout=checkout_at(stripe))
-    yield platform
-    platform.close()
 
 
 async def test_what_is_sold_is_bought_and_paid(seller: Platform, stripe: StripeServer) -> None:

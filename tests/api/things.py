@@ -97,6 +97,14 @@ class Things:
         export = b'{"request_id":"a","created_at":"2027-01-31","model":"gpt-5","input_tokens":1}'
         return self.suite.reconciliations.compare(io.BytesIO(export), name="usage.jsonl", by=SYSTEM).reconciliation.id
 
+    def offer_id(self) -> str:
+        """Return the id of an offer."""
+        return self.suite.offers.create("Small", 5, price_minor=4_900, currency="eur", by=SYSTEM).id
+
+    def purchase_id(self) -> str:
+        """Return the id of a purchase that is not paid."""
+        return self.suite.purchases.start(OWN, self.offer_id(), by=SYSTEM).id
+
     def invitation_id(self) -> str:
         """Return the id of an open invitation."""
         email = f"i{self.count}@acme.example"
@@ -108,6 +116,8 @@ class Things:
             return {"id": "initech", "name": "Initech"}
         if operation.id == "redeem_code":
             return {"code": self.suite.codes.create(5, 1, by=SYSTEM).codes[0]}
+        if operation.id == "start_purchase":
+            return {"offer_id": self.offer_id()}
         if operation.body is not None and "request_id" in operation.body:
             return operation.body | {"request_id": self.request_id()}
         return operation.body

@@ -1,6 +1,6 @@
 """Operations: how a route of the API is written. One call says who may use it, what it takes and answers, and describes it.
 
-    router = APIRouter(prefix="/v1/organizations/{organization_id}", tags=["Packs"])
+    router = Operations(prefix="/v1/organizations/{organization_id}", tags=["Packs"])
 
     @router.post("/packs", **writes(Scope.PACKS_WRITE, "Grant a pack", body=NewPack, answer=PackGranted, status=201))
     def grant_pack(call: CurrentCall, organization_id: OrganizationId) -> Response:

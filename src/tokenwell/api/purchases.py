@@ -56,7 +56,7 @@ def list_offers(call: CurrentCall, with_withdrawn: WithWithdrawn = False, cursor
 @router.get("/offers/{offer_id}", **reads(Scope.PACKS_READ, "Get an offer", answer=purchases.Offer, anywhere=True))
 def get_offer(call: CurrentCall, offer_id: OfferId) -> Response:
     """Return an offer."""
-    return call.answer_tagged(_offer_view(call.suite.offers.get(offer_id)))
+    return call.answer(_offer_view(call.suite.offers.get(offer_id)))
 
 
 @router.post("/offers/{offer_id}/withdraw", **writes(Scope.PACKS_WRITE, "Withdraw an offer", answer=purchases.Offer))
@@ -101,7 +101,7 @@ def list_all_purchases(call: CurrentCall, status: Status = None, cursor: Cursor 
 @router.get(_OF_AN_ORGANIZATION + "/{purchase_id}", **reads(Scope.TOPUPS_READ, "Get a purchase", answer=purchases.Purchase))
 def get_purchase(call: CurrentCall, organization_id: OrganizationId, purchase_id: PurchaseId) -> Response:
     """Return a purchase, and what has become of it."""
-    return call.answer_tagged(_view(call.suite.purchases.get(organization_id, purchase_id)))
+    return call.answer(_view(call.suite.purchases.get(organization_id, purchase_id)))
 
 
 def _page(
