@@ -63,7 +63,9 @@ def open_browser(meter: Meter, people: People) -> Callable[..., Browser]:
 
     def browser(email: str | None = None, **settings: object) -> Browser:
         scheme = "https" if settings.get("secure_cookies") else "http"
-        app = create_console(Suite(meter, people=people, sealer=Sealer(lambda: ("k" * 48,))), Settings(**settings))  # type: ignore[arg-type]
+        limit = settings.get("emergency_limit_tokens", 0)
+        suite = Suite(meter, people=people, sealer=Sealer(lambda: ("k" * 48,)), emergency_limit_tokens=limit)  # type: ignore[arg-type]
+        app = create_console(suite, Settings(**settings))  # type: ignore[arg-type]
         client = TestClient(app, base_url=f"{scheme}://testserver", raise_server_exceptions=False, follow_redirects=False)
         opened = Browser(client)
         if email is not None:

@@ -82,7 +82,7 @@ def test_a_grant_resumes_and_overage_is_told_until_it_is_repaid(mei: Browser, me
     meter.debit("acme", 350, already_used=True)
     page = mei.page("/o/acme")
     assert "AI is stopped" in page.text
-    assert "250 tokens were used beyond the balance." in page.text
+    assert "250 tokens are owed: used beyond the balance, or taken in an emergency." in page.text
     assert "+250 beyond the balance" in page.text
     meter.grant("acme", 9_000)
     page = mei.page("/o/acme")

@@ -83,6 +83,7 @@ ROWS: dict[str, str] = {
     f"{_O}/requests/{{topup}}/cancel": Scope.TOPUPS_WRITE,
     f"{_O}/requests/{{topup}}/approve": Scope.TOPUPS_DECIDE,
     f"{_O}/requests/{{topup}}/decline": Scope.TOPUPS_DECIDE,
+    f"{_O}/emergency": Scope.TOPUPS_WRITE,
     f"{_O}/schedules/{{schedule}}/change": Scope.PACKS_WRITE,
     f"{_O}/schedules/{{schedule}}/{{act}}": Scope.PACKS_WRITE,
     f"{_O}/disputes": Scope.LEDGER_READ,

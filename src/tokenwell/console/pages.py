@@ -73,6 +73,7 @@ def packs_context(visit: Visit, organization: Organization) -> dict[str, Any]:
             "f": formats,
             "link": asked.link,
             "sells": not visit.is_embedded and bool(offers_of(visit)),
+            "emergency_tokens": suite.emergencies.offered(balance),
             "packs": packs_view(
                 listing.lines,
                 counts=listing.counts,

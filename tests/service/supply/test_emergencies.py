@@ -55,6 +55,14 @@ def test_an_organization_that_is_stopped_can_take_them(meter: Meter, emergencies
     assert emergencies.take("acme", 300, by=MEI).state is State.RUNNING_LOW
 
 
+def test_what_is_offered_is_what_can_be_taken(meter: Meter, emergencies: Emergencies) -> None:
+    offered = emergencies.offered(meter.balance("acme"))
+    assert offered == emergencies.limit_tokens
+    emergencies.take("acme", offered, by=MEI)
+    assert emergencies.offered(meter.balance("acme")) == 0
+    assert Emergencies(meter, limit_tokens=0).offered(meter.balance("acme")) == 0
+
+
 def test_while_the_balance_is_normal_there_are_none(meter: Meter, emergencies: Emergencies) -> None:
     meter.grant("acme", 500)
     with pytest.raises(EmergencyRefused) as refused:

@@ -34,6 +34,10 @@ class Emergencies:
                 raise
             raise refusal or _owed(int(error.details["overage_tokens"])) from None
 
+    def offered(self, balance: Balance) -> int:
+        """Return how many tokens an organization with this balance could take now; 0 where it can take none."""
+        return 0 if self._refusal(balance, 1) else self.limit_tokens
+
     def _refusal(self, balance: Balance, tokens: int) -> AmountInvalid | Conflict | None:
         """Return why an organization cannot have emergency tokens now, None where it can."""
         if not self.limit_tokens:
