@@ -30,6 +30,7 @@ from tokenwell.service.records.browsing import Browsing
 from tokenwell.service.records.directory import Directory
 from tokenwell.service.records.disputes import Disputes
 from tokenwell.service.records.indexing import Indexing
+from tokenwell.service.records.outlooks import Outlooks
 from tokenwell.service.records.proving import Proving
 from tokenwell.service.records.reconciliation import Reconciliations
 from tokenwell.service.supply.approval_links import ApprovalLinks
@@ -73,6 +74,7 @@ class Suite:
         self.backward = Backward(meter.engine)
         self.proving = Proving(meter.engine, meter, self.browsing)
         self.embedding = Embedding(meter.engine, meter.clock, self.sealer)
+        self.outlooks = Outlooks(meter)
         self.directory = Directory(meter.engine, platform=meter.thresholds, clock=meter.clock)
         self.platform_keys = PlatformKeys(meter.engine, meter.clock)
         self.members = Members(self.people)

@@ -75,6 +75,10 @@ def _finish_purchases(parts: Parts, turn: Turn) -> int:
     return parts.suite.purchases.finish_paid() + parts.suite.payments.ask(turn)
 
 
+def _refresh_outlooks(parts: Parts, turn: Turn) -> int:
+    return parts.suite.outlooks.refresh(turn)
+
+
 def _run_schedules(parts: Parts, turn: Turn) -> int:
     return parts.suite.schedules.run_due()
 
@@ -122,6 +126,13 @@ JOBS: tuple[Job[Parts], ...] = (
         every=timedelta(seconds=20),
         does="Sums up sessions and the ledger's blocks, so that lists of them are quick.",
         work=_index,
+    ),
+    Job(
+        name="outlooks",
+        every=timedelta(minutes=1),
+        does="Keeps the forecast of every organization, by which the platform's list is ordered: after a grant at once, where "
+        "tokens are used every 15 minutes, else every 6 hours.",
+        work=_refresh_outlooks,
     ),
     Job(
         name="schedules",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from tests.console.browsing import Browser
+from tests.console.browsing import Browser, statements_of
 from tests.doubles import FrozenClock
 from tokenwell.service.meter import Meter
+from tokenwell.service.records.outlooks import Outlooks
 
 OpenBrowser = Callable[..., Browser]
 
@@ -57,9 +58,31 @@ def test_each_tells_what_it_uses_a_day_and_for_how_long_that_lasts(
     assert "Tight tight Normal 5,100 1 – No usage yet" in open_browser("ada@example.com").page("/admin").text
 
 
+def test_the_soonest_to_stop_by_their_outlook_stand_before_the_others(
+    open_browser: OpenBrowser, meter: Meter, clock: FrozenClock
+) -> None:
+    fill(meter)
+    for _ in range(26):
+        meter.debit("calm", 1_000)
+        clock.advance(timedelta(hours=1))
+    Outlooks(meter).refresh()
+    ada = open_browser("ada@example.com")
+    page = ada.page("/admin")
+    assert page.having("data-organization") == ["acme", "beta", "short", "calm", "lower", "low", "tight"]
+    told = meter.forecast("calm")
+    assert told is not None
+    assert told.expected.ai_stops_at is not None
+    assert f"{told.expected.ai_stops_at:%Y-%m-%dT%H:%M}" in page.html
+    assert "4 Feb · in about 2 days" in page.text
+    with statements_of(meter.engine) as seen:
+        ada.page("/admin")
+    assert len([text for text in seen if "FROM account" in text or "FROM rollup" in text]) == 2
+
+
 def test_nonsense_in_the_address_is_refused(open_browser: OpenBrowser) -> None:
     ada = open_browser("ada@example.com")
-    for query in ("state=king", "after=x", "after=1.2", "after=1.99999999999999999999.a", "find=" + "a" * 101, "find=%00"):
+    wrong = ["state=king", "after=x", "after=1.2", "after=1.99999999999999999999.a", "after=-1.1.a"]
+    for query in [*wrong, "find=" + "a" * 101, "find=%00"]:
         assert ada.get(f"/admin?{query}").status_code == 400, query
 
 

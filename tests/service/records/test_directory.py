@@ -12,6 +12,7 @@ from tokenwell.core.health import State, Thresholds
 from tokenwell.errors import RequestInvalid
 from tokenwell.service.meter import Meter
 from tokenwell.service.records.directory import Directory
+from tokenwell.service.records.outlooks import Outlooks
 from tokenwell.service.shapes import UsageTotals
 
 PLATFORM = Thresholds(5_000, 1_000)
@@ -57,10 +58,41 @@ def test_it_agrees_with_each_organizations_own_balance(meter: Meter, directory: 
         )
         assert (each.warning_tokens, each.reserve_tokens) == (balance.warning_tokens, balance.reserve_tokens)
     urgency = [State.AI_STOPPED, State.RUNNING_LOW, State.NORMAL]
-    keys = [(urgency.index(each.state), each.balance_tokens - each.reserve_tokens, each.organization_id) for each in found]
+    runs = (State.RUNNING_LOW, State.NORMAL)
+    keys = [(each.state in runs, each.balance_tokens - each.reserve_tokens, each.organization_id) for each in found]
     assert keys == sorted(keys)
     counted = directory.counts()
     assert counted == {state: sum(each.state is state for each in found) for state in urgency}
+
+
+def test_the_soonest_to_stop_come_before_those_nearer_to_the_reserve(
+    meter: Meter, directory: Directory, clock: FrozenClock
+) -> None:
+    granted = {"slow": 2_000, "quick": 90_000, "idle": 1_500, "stopped": 0, "expiring": 50_000}
+    for name, tokens in granted.items():
+        meter.create_organization(name)
+        if tokens:
+            meter.grant(name, tokens, expires_at=clock.now + timedelta(days=4) if name == "expiring" else None)
+    for _ in range(26):
+        for name, tokens in {"slow": 1, "quick": 1_000, "expiring": 10}.items():
+            meter.debit(name, tokens)
+        clock.advance(timedelta(hours=1))
+    by_margin = ["stopped", "idle", "slow", "expiring", "quick"]
+    assert [each.organization_id for each in directory.organizations().items] == by_margin
+    assert Outlooks(meter).refresh() == 5
+    found, cursor = [], None
+    for _ in granted:
+        page = directory.organizations(cursor=cursor, limit=1)
+        found += page.items
+        cursor = page.next_cursor
+    assert cursor is None
+    assert [each.organization_id for each in found] == ["stopped", "quick", "expiring", "slow", "idle"]
+    for each in found[1:4]:
+        told = meter.forecast(each.organization_id)
+        assert told is not None
+        assert (each.stops_at, each.tokens_per_day) == (told.expected.ai_stops_at, told.tokens_per_day)
+    assert (found[4].stops_at, found[4].tokens_per_day) == (None, 0)
+    assert [each.organization_id for each in directory.organizations(state=State.NORMAL).items] == ["quick", "expiring"]
 
 
 def test_a_search_finds_parts_of_names_and_ids_and_nothing_else(meter: Meter, directory: Directory) -> None:
@@ -72,7 +104,7 @@ def test_a_search_finds_parts_of_names_and_ids_and_nothing_else(meter: Meter, di
     assert directory.counts(search="beta") == {State.AI_STOPPED: 1, State.RUNNING_LOW: 0, State.NORMAL: 0}
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "1.2", "1.2.\x00", "9999.1.a", f"1.{2**63}.a"])
+@pytest.mark.parametrize("cursor", ["", "x", "1.2", "1.2.\x00", "-1.1.a", f"{2**63}.1.a", f"1.{2**63}.a"])
 def test_a_cursor_that_no_page_gave_is_refused(directory: Directory, cursor: str) -> None:
     with pytest.raises(RequestInvalid):
         directory.organizations(cursor=cursor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,15 +28,23 @@ class StateTab(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """What an organization uses a day, by the last seven whole days, and for how many days its balance lasts at that rate, rounded
-    down; None where nothing is used. Packs that expire are left out: the organization's own page walks through them."""
+    """What an organization uses a day, when its AI stops, and after how many days, rounded down; None where no stop is in sight.
+
+    It is that of the last outlook, with the packs that expire on the way. Where there is none yet, `stops_at` is None, and the
+    rate of the last seven whole days says how long the balance lasts.
+    """
 
     tokens_per_day: int
     days: int | None
+    stops_at: datetime | None = None
 
 
-def pace_of(standing: Standing, used_tokens: int) -> Pace:
-    """Return the pace of an organization that used so much in a week."""
+def pace_of(standing: Standing, used_tokens: int, now: datetime) -> Pace:
+    """Return the pace of an organization that used so much in a week, unless its outlook tells more."""
+    if standing.tokens_per_day is not None:
+        stops_at = standing.stops_at
+        days = None if stops_at is None else max(0, (stops_at - now) // timedelta(days=1))
+        return Pace(tokens_per_day=standing.tokens_per_day, days=days, stops_at=stops_at)
     tokens_per_day = -(-used_tokens // 7)
     left = max(0, standing.balance_tokens - standing.reserve_tokens)
     return Pace(tokens_per_day=tokens_per_day, days=left // tokens_per_day if tokens_per_day else None)
@@ -63,20 +72,20 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_organizations(visit: Visit) -> dict[str, Any]:
-    """Return what the list of organizations shows, from three reads however many there are."""
+    """Return what the list of organizations shows, from two or three reads however many there are."""
     frame = frame_of(visit, None)
     directory = visit.console.suite.directory
     asked = _Asked.of(visit.request.query_params)
     page = directory.organizations(state=asked.state, search=asked.search, cursor=asked.cursor, limit=ORGANIZATIONS_A_PAGE)
     counts = directory.counts(search=asked.search)
     formats = frame["f"]
-    names = [row.organization_id for row in page.items]
-    used = directory.used(names, since=formats.midnight(7), until=formats.midnight(0))
+    unknown = [row.organization_id for row in page.items if row.tokens_per_day is None]
+    used = directory.used(unknown, since=formats.midnight(7), until=formats.midnight(0)) if unknown else {}
     every = StateTab(state=None, count=sum(counts.values()), is_current=asked.state is None)
     tabs = (StateTab(state=state, count=count, is_current=state is asked.state) for state, count in counts.items())
     return frame | {
         "rows": page.items,
-        "pace": {row.organization_id: pace_of(row, used.get(row.organization_id, 0)) for row in page.items},
+        "pace": {row.organization_id: pace_of(row, used.get(row.organization_id, 0), formats.now) for row in page.items},
         "cursor": page.next_cursor,
         "is_first_page": asked.cursor is None,
         "tabs": (every, *tabs),

@@ -11,7 +11,7 @@ import sqlalchemy
 
 from tokenwell.core.health import State, Thresholds
 from tokenwell.core.identifiers import decode_id, is_organization_id
-from tokenwell.core.instants import to_micros, to_utc
+from tokenwell.core.instants import NEVER_MICROS, from_micros, to_micros, to_utc
 from tokenwell.core.packs import Pack
 from tokenwell.errors import RequestInvalid
 from tokenwell.service.pages import CURSOR_INVALID, check_limit
@@ -31,7 +31,11 @@ _URGENCIES = {state: urgency for urgency, state in _STATES.items()}
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """An organization as it stands now. `pack_count` are the packs it was ever granted."""
+    """An organization as it stands now. `pack_count` are the packs it was ever granted.
+
+    `stops_at` and `tokens_per_day` are those of its last outlook: without `tokens_per_day` it has none yet, without `stops_at` no
+    stop is in sight.
+    """
 
     organization_id: str
     name: str
@@ -43,6 +47,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     reserve_tokens: int
     active_packs: int
     pack_count: int
+    stops_at: datetime | None = None
+    tokens_per_day: int | None = None
 
 
 class Pulse(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,8 +94,8 @@ class Directory:
     def organizations(
         self, *, state: State | None = None, search: str = "", cursor: str | None = None, limit: int = 50
     ) -> Page[Standing]:
-        """Return organizations: those whose AI is stopped first, then those that are running low, within a state those that are
-        the nearest to the minimum reserve. `search` is a part of their name or id. Raises RequestInvalid."""
+        """Return organizations: those whose AI is stopped first, then those whose AI stops the soonest by their last outlook, then
+        the others by how near they are to the minimum reserve. `search` is a part of name or id. Raises RequestInvalid."""
         check_limit(limit)
         with reading(self._engine) as connection:
             rows = store.organizations(
@@ -104,7 +110,7 @@ class Directory:
         last = rows[limit - 1] if len(rows) > limit else None
         return Page(
             tuple(_standing(row) for row in rows[:limit]),
-            f"{last.urgency}.{last.margin_tokens}.{last.organization_id}" if last is not None else None,
+            f"{last.stops_key}.{last.margin_tokens}.{last.organization_id}" if last is not None else None,
         )
 
     def pulses(self, organization_ids: Sequence[str]) -> dict[str, Pulse]:
@@ -187,8 +193,15 @@ class Directory:
 
 def _standing(row: sqlalchemy.Row[tuple[object, ...]]) -> Standing:
     values = row._mapping
-    taken = {name: values[name] for name in Standing.__struct_fields__ if name != "state"}
-    return Standing(state=_STATES[values["urgency"]], **taken)
+    reckoned = ("state", "stops_at", "tokens_per_day")
+    taken = {name: values[name] for name in Standing.__struct_fields__ if name not in reckoned}
+    stops = values["stops_micros"]
+    return Standing(
+        state=_STATES[values["urgency"]],
+        stops_at=None if stops == NEVER_MICROS else from_micros(stops),
+        tokens_per_day=values["outlook_per_day"],
+        **taken,
+    )
 
 
 def _usage_of(row: sqlalchemy.Row[Any]) -> UsageOf:
@@ -216,12 +229,12 @@ def _searched(search: str) -> str:
 def _after(cursor: str | None) -> tuple[int, int, str] | None:
     if cursor is None:
         return None
-    urgency, _, rest = cursor.partition(".")
+    stops, _, rest = cursor.partition(".")
     margin, _, organization_id = rest.partition(".")
     try:
-        after = int(urgency), int(margin), organization_id
+        after = int(stops), int(margin), organization_id
     except ValueError:
         raise RequestInvalid(CURSOR_INVALID, field="cursor") from None
-    if abs(after[0]) > 9 or abs(after[1]) >= 2**62 or not is_organization_id(organization_id):
+    if not 0 <= after[0] <= NEVER_MICROS or abs(after[1]) >= 2**62 or not is_organization_id(organization_id):
         raise RequestInvalid(CURSOR_INVALID, field="cursor")
     return after

@@ -12,12 +12,12 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, Integer, Row, Select, and_, case, cast, func, or_, select, tuple_
 
 from tokenwell.core.health import Thresholds
-from tokenwell.core.instants import to_micros
+from tokenwell.core.instants import NEVER_MICROS, to_micros
 from tokenwell.core.packs import Pack
 from tokenwell.store import schema
 from tokenwell.store.rows import pack_from
 
-_account, _organization, _pack = schema.account, schema.organization, schema.pack
+_account, _organization, _pack, _outlook = schema.account, schema.organization, schema.pack, schema.outlook
 
 _SUMS = ("debited_tokens", "refunded_tokens", "overage_tokens", "prompt_tokens", "completion_tokens", "requests")
 
@@ -46,8 +46,12 @@ def _standing(now: datetime, platform: Thresholds) -> Select[Any]:
             _account.c.pack_count,
             func.coalesce(_account.c.warning_tokens, platform.warning_tokens).label("warning_tokens"),
             func.coalesce(_account.c.reserve_tokens, platform.reserve_tokens).label("reserve_tokens"),
+            func.coalesce(_outlook.c.stops_at, NEVER_MICROS).label("stops_micros"),
+            _outlook.c.tokens_per_day.label("outlook_per_day"),
         )
+        .select_from(_account)
         .join(_organization, _organization.c.organization_id == _account.c.organization_id)
+        .outerjoin(_outlook, _outlook.c.organization_id == _account.c.organization_id)
         .subquery("standing")
     )
     c = inner.c
@@ -56,7 +60,12 @@ def _standing(now: datetime, platform: Thresholds) -> Select[Any]:
         (c.balance_tokens < c.warning_tokens, LOW),
         else_=NORMAL,
     )
-    return select(inner, cast(urgency, Integer).label("urgency"), (c.balance_tokens - c.reserve_tokens).label("margin_tokens"))
+    return select(
+        inner,
+        cast(urgency, Integer).label("urgency"),
+        (c.balance_tokens - c.reserve_tokens).label("margin_tokens"),
+        cast(case((urgency == STOPPED, 0), else_=c.stops_micros), BigInteger).label("stops_key"),
+    )
 
 
 def _chosen(urgency: int | None, search: str, table: Any) -> list[ColumnElement[bool]]:
@@ -84,9 +93,12 @@ def organizations(
     after: tuple[int, int, str] | None,
     limit: int,
 ) -> Sequence[Row[Any]]:
-    """Return organizations by urgency, margin and id, those after `after`, with how many of their packs are active."""
+    """Return organizations by when their AI stops, margin and id, those after `after`, with how many of their packs are active.
+
+    Whose AI is stopped comes first; whose forecast tells of no stop, or that have none, come last.
+    """
     standing = _standing(now, platform).subquery("ranked")
-    order = (standing.c.urgency, standing.c.margin_tokens, standing.c.organization_id)
+    order = (standing.c.stops_key, standing.c.margin_tokens, standing.c.organization_id)
     query = select(standing).where(and_(True, *_chosen(urgency, search, standing)))
     if after is not None:
         query = query.where(tuple_(*order) > tuple_(*after))
@@ -100,7 +112,7 @@ def organizations(
         )
         .scalar_subquery()
     )
-    order = (page.c.urgency, page.c.margin_tokens, page.c.organization_id)
+    order = (page.c.stops_key, page.c.margin_tokens, page.c.organization_id)
     return connection.execute(select(page, active.label("active_packs")).order_by(*order)).all()
 
 

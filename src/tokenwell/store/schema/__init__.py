@@ -26,6 +26,7 @@ from tokenwell.store.schema.doors import access_link, person_identity, person_pr
 from tokenwell.store.schema.embedding import embedding
 from tokenwell.store.schema.happenings import act, event
 from tokenwell.store.schema.ledger import account, entry, growth, hold, key_usage, organization, pack, rate, rollup
+from tokenwell.store.schema.outlooks import outlook
 from tokenwell.store.schema.policies import policy
 from tokenwell.store.schema.purchases import offer, purchase
 from tokenwell.store.schema.schedules import schedule
@@ -64,6 +65,7 @@ __all__ = [
     "metadata",
     "offer",
     "organization",
+    "outlook",
     "pack",
     "person",
     "platform_key",
