@@ -11,7 +11,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,6 +25,9 @@ with warnings.catch_warnings():
 
 SERVER_VARIABLE = "TEST_DATABASE_URL"
 
+TENANT_ROLE = "tokenwell_tests_tenant"
+"""The role which what is about one organization runs as in tests, so that all they do is done behind row-level security."""
+
 
 def sqlite_url_in(directory: Path) -> str:
     """Return the URL of an SQLite file that does not exist yet in `directory`."""
@@ -36,15 +39,27 @@ def postgres_server() -> Iterator[str]:
     """Yield the URL of a PostgreSQL server on which databases may be created."""
     existing = os.environ.get(SERVER_VARIABLE)
     if existing:
+        _make_role(existing)
         yield existing
         return
     # Not pytest's tmp_path: run as root, the package opens every parent directory of the data to all users.
     directory = Path(tempfile.mkdtemp(prefix="tokenwell_pg_"))
     server = get_server(directory, cleanup_mode="delete")
     try:
+        _make_role(server.get_uri())
         yield server.get_uri()
     finally:
         server.cleanup()
+
+
+def _make_role(server_url: str) -> None:
+    with psycopg.connect(server_url, autocommit=True) as admin, suppress(psycopg.errors.DuplicateObject):
+        admin.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(TENANT_ROLE)))
+
+
+def tenant_role_on(url: str) -> str:
+    """Return the role which a meter on this database is to run what is about one organization as; on SQLite there is none."""
+    return TENANT_ROLE if url.startswith("postgresql") else ""
 
 
 @contextmanager

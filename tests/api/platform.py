@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell import Meter, Thresholds
 from tokenwell.alerts.addresses import Guard
@@ -27,7 +28,7 @@ class Platform:
 
     def __init__(self, url: str, clock: FrozenClock, settings: Settings | None = None, checkout: Checkout | None = None) -> None:
         self.clock = clock
-        self.meter = Meter(url, thresholds=Thresholds(1_000, 100), clock=clock)
+        self.meter = Meter(url, thresholds=Thresholds(1_000, 100), clock=clock, tenant_role=tenant_role_on(url))
         self.suite = Suite(self.meter, check_url=Guard().check_url, emergency_limit_tokens=500, checkout=checkout)
         self.secrets = {"platform": self.issue(Scope)}
         for organization_id in (OWN, OTHER):

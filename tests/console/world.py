@@ -14,6 +14,7 @@ import sqlalchemy
 from starlette.routing import Route
 from starlette.types import Message
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tests.payments import StripeServer, checkout_at
 from tokenwell.alerts.addresses import Guard
@@ -71,7 +72,7 @@ class World:
     """Everything on one database. It is asked without a network, so that the whole table takes seconds."""
 
     def __init__(self, url: str, clock: FrozenClock) -> None:
-        self.meter = Meter(url, thresholds=Thresholds(1_000, 100), clock=clock)
+        self.meter = Meter(url, thresholds=Thresholds(1_000, 100), clock=clock, tenant_role=tenant_role_on(url))
         hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
         self.people = People(self.meter.engine, clock, hasher=hasher)
         sealer = Sealer(lambda: ("k" * 48,))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import argon2
 import sqlalchemy
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell.core.happenings import Actor, ActorKind
 from tokenwell.core.letters import Letter
@@ -40,7 +41,7 @@ def quick_people(meter: Meter) -> People:
 @contextmanager
 def suite_on(database_url: str, clock: FrozenClock, mailer: KeepingMailer | None = None) -> Iterator[Suite]:
     """Give a suite with two organizations, acme and beta."""
-    with Meter(database_url, clock=clock) as meter:
+    with Meter(database_url, clock=clock, tenant_role=tenant_role_on(database_url)) as meter:
         meter.create_organization("acme", name="Acme Parts")
         meter.create_organization("beta")
         suite = Suite(meter, people=quick_people(meter), mailer=mailer or KeepingMailer())

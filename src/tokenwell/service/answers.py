@@ -29,12 +29,12 @@ class Answers:
     def remember(self, organization_id: str, answer_id: str, *, model: str, tokens: int) -> None:
         """Note whose an answer is. Idempotent."""
         answer = StoredAnswer(organization_id=organization_id, answer_id=answer_id, model=model, tokens=tokens)
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             store.add_answer(connection, answer, self._clock())
 
     def find(self, organization_id: str, answer_id: str) -> StoredAnswer:
         """Return an organization's answer. Raises NotFound, also where it is another organization's."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             answer = store.find_answer(connection, organization_id, answer_id)
         if answer is None:
             raise NotFound("there is no such answer", answer_id=answer_id)
@@ -42,7 +42,7 @@ class Answers:
 
     def forget(self, organization_id: str, answer_id: str) -> None:
         """Forget an answer. Idempotent."""
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             store.remove_answer(connection, organization_id, answer_id)
 
     def forget_old(self) -> None:

@@ -96,7 +96,7 @@ class Meter:
 
     `url` is `sqlite:///file.db` or `postgresql://user@host/name`. `thresholds` are the platform's. `queue_limit` commands may
     wait (then StoreBusy), at most `batch_limit` are committed in one transaction. `migrate` brings the schema up to date first.
-    `tenant_role` names a role of PostgreSQL that reads of one organization run as, behind row-level security.
+    `tenant_role` names a role of PostgreSQL that what is about one organization runs as, behind row-level security.
     Safe to share between threads; from coroutines use `aio`, which has the same methods.
 
     Every write takes an idempotency `key`: repeated with the same input it gives the first answer, `replayed`; with other input

@@ -28,7 +28,7 @@ class Packs:
 
     def get(self, organization_id: str, pack: str) -> PackLine:
         """Return a pack by id or number (`PK-7`) with its status now. Raises OrganizationNotFound, PackNotFound."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
             found = self._find(connection, organization_id, pack)
         return PackLine(pack=found, status=found.status(max(self._clock(), account.last_at)))
@@ -37,7 +37,7 @@ class Packs:
         """Return the id of a pack named by id or number. Raises PackNotFound for a number that is not there."""
         number = pack.upper().removeprefix("PK-")
         if number.isascii() and number.isdigit() and len(number) <= 18:
-            with reading(self._engine) as connection:
+            with reading(self._engine, organization_id) as connection:
                 pack_id = reader.pack_id_of(connection, organization_id, int(number))
             if pack_id is None:
                 raise PackNotFound(number=int(number))
@@ -52,7 +52,7 @@ class Packs:
         """Change a pack's note; the same again changes nothing. Raises RequestInvalid, OrganizationNotFound, PackNotFound."""
         note = check_label(note, field="note", limit=NOTE_LIMIT) or ""
         found = self.get(organization_id, pack).pack
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             before = store.find_pack(connection, organization_id, found.id)
             if before is not None and before.note != note:
                 store.set_note(connection, organization_id, found.id, note)

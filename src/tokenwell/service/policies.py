@@ -26,7 +26,7 @@ class Policies:
         """Return an organization's policy; the defaults where it has set none. Raises OrganizationNotFound, StoreUnavailable."""
         if not is_organization_id(organization_id):
             raise OrganizationNotFound(organization_id=organization_id)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             return store.find_policy(connection, organization_id)
 
     def set(self, organization_id: str, *, when_short: WhenShort | str, by: Actor | None = None) -> Policy:

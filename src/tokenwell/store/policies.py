@@ -46,7 +46,7 @@ def set_policy(
     engine: sqlalchemy.Engine, organization_id: str, policy: Policy, *, now: datetime, by: Actor | None, act_id: str
 ) -> None:
     """Set an organization's policy. Done `by` somebody, an act of theirs is kept. Raises OrganizationNotFound."""
-    with transaction(engine) as connection:
+    with transaction(engine, organization_id) as connection:
         before = find_policy(connection, organization_id)
         connection.execute(_policy.delete().where(_policy.c.organization_id == organization_id))
         connection.execute(

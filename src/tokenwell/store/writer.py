@@ -32,6 +32,7 @@ from tokenwell.errors import CommitUnknown, OrganizationNotFound, StoreBusy, Sto
 from tokenwell.store import schema
 from tokenwell.store.dialects import Database, translate
 from tokenwell.store.drivers import Driver, is_conflict, open_driver
+from tokenwell.store.isolation import enter
 from tokenwell.store.loading import load_books, load_due, load_needs
 from tokenwell.store.rows import (
     Row,
@@ -57,10 +58,11 @@ class Stale(Exception):
 
 
 @contextmanager
-def transaction(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
+def transaction(engine: sqlalchemy.Engine, organization_id: str | None = None) -> Iterator[sqlalchemy.Connection]:
     """Run a transaction off the hot path: committed when the block ends, rolled back when it raises.
 
-    Raises StoreBusy, StoreUnavailable, and CommitUnknown if the connection is lost while committing.
+    With an organization it is bound to that one where the engine names a role for it: it neither sees nor changes another's rows,
+    whatever is asked. Without one it may be about several, or about the platform. Raises StoreBusy, StoreUnavailable, and CommitUnknown if the connection is lost while committing.
     """
     try:
         connection = engine.connect()
@@ -68,6 +70,8 @@ def transaction(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
         raise translate(error) or error from error
     with connection:
         try:
+            if organization_id is not None:
+                enter(connection, organization_id)
             yield connection
         except Exception as error:
             connection.rollback()

@@ -66,7 +66,7 @@ class Embedding:
             raise RequestInvalid("a theme is light or dark", field="theme")
         if len(language) > 8 or len(zone) > 64:
             raise RequestInvalid("a language or time zone there is not", field="language")
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             reader.account(connection, organization_id)
         shown = Embedded(
             organization_id=organization_id,
@@ -93,7 +93,7 @@ class Embedding:
 
     def origins(self, organization_id: str) -> tuple[str, ...]:
         """Return the origins that may frame the page of an organization; none unless they were set."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             return store.origins_of(connection, organization_id)
 
     def set_origins(self, organization_id: str, origins: Iterable[str], *, by: Actor | None = None) -> tuple[str, ...]:
@@ -105,7 +105,7 @@ class Embedding:
         if len(wanted) > ORIGINS_LIMIT or any(len(each) > 200 or not _ORIGIN.fullmatch(each) for each in wanted):
             raise RequestInvalid("an origin is written like https://app.example.com", field="origins")
         now = self._clock()
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             reader.account(connection, organization_id)
             before = store.origins_of(connection, organization_id)
             store.put_origins(connection, organization_id, wanted, now)

@@ -100,7 +100,7 @@ class Keys:
         )
         told = {"what": "key", "service_id": service_id, "expires_at": made.expires_at, **msgspec.to_builtins(given)}
         try:
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, organization_id) as connection:
                 first = None if key is None else creations.claim(connection, organization_id, check_key(key), made.id, told, now)
                 if first is not None:
                     return CreatedKey(key=_found(connection, organization_id, first), secret="", replayed=True)
@@ -147,7 +147,7 @@ class Keys:
     def update(self, organization_id: str, key_id: str, *, by: Actor = SYSTEM, **changes: Any) -> GatewayKey:
         """Change a key's name, scopes, models or limits; what is not given stays. In this process it counts at once, in others
         within CACHE_LIFETIME. Raises KeyNotFound, RequestInvalid."""
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             before = _found(connection, organization_id, key_id)
             kept = {name: getattr(before, name) for name in _CHANGEABLE}
             after = msgspec.structs.replace(before, **_checked(kept | changes))
@@ -161,7 +161,7 @@ class Keys:
     def revoke(self, organization_id: str, key_id: str, *, by: Actor = SYSTEM) -> GatewayKey:
         """Revoke a key; one that was revoked before stays as it is. In this process it stops at once, in others within
         CACHE_LIFETIME. Raises KeyNotFound."""
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             is_new = store.set_revoked(connection, organization_id, key_id, self._clock())
             key = _found(connection, organization_id, key_id)
             if is_new:

@@ -88,7 +88,7 @@ class Services:
             **_checked(given),
         )
         balance = self._meter.balance(organization_id)
-        with _named(service), transaction(self._engine) as connection:
+        with _named(service), transaction(self._engine, organization_id) as connection:
             if key is not None:
                 told = {"what": "service", "service_id": service_id, **msgspec.to_builtins(given)}
                 first = creations.claim(connection, organization_id, check_key(key), service.id, told, now)
@@ -121,7 +121,7 @@ class Services:
 
     def _change(self, organization_id: str, service_id: str, action: str, by: Actor, changes: dict[str, Any]) -> ServiceLine:
         balance = self._meter.balance(organization_id)
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             before = _found(connection, organization_id, service_id)
             if "disabled_at" in changes:
                 is_same = (before.disabled_at is None) == (changes["disabled_at"] is None)

@@ -160,7 +160,7 @@ class Invitations:
         check_limit(limit)
         check_label(cursor, field="cursor")
         home = PLATFORM if organization_id is None else organization_id
-        with reading(self._engine) as connection:
+        with reading(self._engine, home or None) as connection:
             name = _organization_name(connection, home)
             found = store.open_links(connection, home, LinkKind.INVITATION, self._clock(), cursor, limit + 1)
         items = tuple(_invitation(link, name) for link in found[:limit])
@@ -170,7 +170,7 @@ class Invitations:
         """Return an invitation that still opens: of an organization, or (None) of the platform. Raises NotFound."""
         home = PLATFORM if organization_id is None else organization_id
         check_label(invitation_id, field="invitation_id")
-        with reading(self._engine) as connection:
+        with reading(self._engine, home or None) as connection:
             link = store.find_open(connection, home, invitation_id, self._clock())
             if link is None or link.kind is not LinkKind.INVITATION:
                 raise NotFound("there is no such invitation", invitation_id=invitation_id)
@@ -180,7 +180,7 @@ class Invitations:
         """Close an invitation; nobody can accept it any more. Raises NotFound."""
         home = PLATFORM if organization_id is None else organization_id
         check_label(invitation_id, field="invitation_id")
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, home or None) as connection:
             link = store.find_open(connection, home, invitation_id, self._clock())
             if link is None or link.kind is not LinkKind.INVITATION or not store.use_link(connection, link, self._clock()):
                 raise NotFound("there is no such invitation", invitation_id=invitation_id)

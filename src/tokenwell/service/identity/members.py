@@ -33,7 +33,7 @@ class Members:
     def list(self, organization_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[Member]:
         """Return an organization's members, those who joined Tokenwell first. Raises OrganizationNotFound."""
         _check_page(cursor, limit)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             organization(connection, organization_id)
             found = store.members_of(connection, organization_id, cursor, limit + 1)
         items = tuple(found[:limit])
@@ -41,7 +41,7 @@ class Members:
 
     def get(self, organization_id: str, person_id: str) -> Member:
         """Return a member. Raises PersonNotFound."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             return _found(connection, organization_id, person_id)
 
     def set_role(self, organization_id: str, person_id: str, role: Role | str, *, by: Actor = SYSTEM) -> Member:
@@ -50,7 +50,7 @@ class Members:
             role = Role(role)
         except ValueError:
             raise RequestInvalid(f"a role is one of {', '.join(Role)}", field="role") from None
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             administrators = store.lock_administrators(connection, organization_id)
             _found(connection, organization_id, person_id)
             if role is not Role.ORGANIZATION_ADMIN and administrators == [person_id]:
@@ -60,7 +60,7 @@ class Members:
 
     def remove(self, organization_id: str, person_id: str, *, by: Actor = SYSTEM) -> None:
         """End a membership at once. Raises PersonNotFound, LastAdministrator."""
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             administrators = store.lock_administrators(connection, organization_id)
             member = _found(connection, organization_id, person_id)
             if administrators == [person_id]:

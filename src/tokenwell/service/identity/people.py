@@ -202,11 +202,12 @@ class People:
             role = Role(role)
         except ValueError:
             raise RequestInvalid(f"a role is one of {', '.join(Role)}", field="role") from None
-        with transaction(self.engine) as connection:
+        with reading(self.engine) as connection:  # who is no member yet is seen by the platform alone
             if not store.has_organization(connection, organization_id):
                 raise OrganizationNotFound(organization_id=organization_id)
             if not store.has_person(connection, person_id):
                 raise PersonNotFound(person_id=person_id)
+        with transaction(self.engine, organization_id) as connection:
             self.put_member(connection, organization_id, person_id, role, by)
 
     def put_member(self, connection: sqlalchemy.Connection, organization_id: str, person_id: str, role: Role, by: Actor) -> None:
@@ -221,7 +222,7 @@ class People:
 
     def remove_member(self, organization_id: str, person_id: str, *, by: Actor = SYSTEM) -> bool:
         """End a membership at once; return whether there was one."""
-        with transaction(self.engine) as connection:
+        with transaction(self.engine, organization_id) as connection:
             role = store.role_in(connection, organization_id, person_id)
             if role is None:
                 return False
@@ -238,7 +239,7 @@ class People:
         """Return whether the person sees an organization: as a member, or as a platform administrator."""
         if person.is_platform_admin:
             return True
-        with reading(self.engine) as connection:
+        with reading(self.engine, organization_id) as connection:
             return store.role_in(connection, organization_id, person.id) is not None
 
     def sign_in(self, email: str, password: str, *, source: str, agent: str = "", replaces: str | None = None) -> SignedIn:

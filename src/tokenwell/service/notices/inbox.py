@@ -44,14 +44,14 @@ class Inbox:
     ) -> Page[KnownEvent]:
         """Return a page of an organization's events, newest first, each with whether the person has read it."""
         check_limit(limit)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             check_organization(connection, organization_id)
             found = events.events_of(connection, organization_id, person_id=person_id, before=cursor, limit=limit + 1)
         return page_of(found, limit)
 
     def unread(self, organization_id: str, person_id: str) -> tuple[KnownEvent, ...]:
         """Return the events among the newest UNREAD_LIMIT that a person has not read, newest first, of the kinds that count."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             found = events.events_of(connection, organization_id, person_id=person_id, kinds=RINGING, limit=UNREAD_LIMIT)
         return tuple(each for each in found if not each.is_read)
 
@@ -69,7 +69,7 @@ class Inbox:
 
     def mark_read(self, organization_id: str, person_id: str, event_ids: Collection[str]) -> int:
         """Note that a person has read events; returns of how many that was news."""
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             check_organization(connection, organization_id)
             return events.mark_read(connection, organization_id, person_id, list(event_ids)[:UNREAD_LIMIT], self._clock())
 

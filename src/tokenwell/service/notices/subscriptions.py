@@ -106,7 +106,7 @@ class Subscriptions:
             created_at=now,
             changed_at=now,
         )
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id or None) as connection:
             check_organization(connection, organization_id)
             told = {"what": "channel", "kind": kind, "target": _digest(target), "name": name, "wishes": wishes}
             if first := self._first(connection, organization_id, key, channel.id, told):
@@ -129,7 +129,7 @@ class Subscriptions:
     ) -> Channel:
         """Change a channel's name or wishes, disable or enable it; what is None stays. Raises ChannelNotFound, RequestInvalid."""
         now = self._clock()
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id or None) as connection:
             before = self._find(connection, organization_id, channel_id)
             after = msgspec.structs.replace(before, changed_at=now)
             if name is not None:
@@ -149,7 +149,7 @@ class Subscriptions:
         the same idempotency key it changes nothing, and tells no secret. Raises ChannelNotFound, IdempotencyConflict,
         RequestInvalid for a channel that signs nothing."""
         now, secret = self._clock(), _fresh_key()
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id or None) as connection:
             channel = self._find(connection, organization_id, channel_id)
             if channel.kind is not ChannelKind.WEBHOOK:
                 raise RequestInvalid("only webhooks are signed", field="channel_id")
@@ -165,7 +165,7 @@ class Subscriptions:
     def remove_channel(self, organization_id: str, channel_id: str, *, key: str | None = None, by: Actor = SYSTEM) -> None:
         """Remove a channel; what was to be sent through it is dropped. Again under the same idempotency key changes nothing.
         Raises ChannelNotFound, IdempotencyConflict."""
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id or None) as connection:
             if self._first(connection, organization_id, key, channel_id, {"what": "channel.remove", "channel": channel_id}):
                 return
             channel = self._find(connection, organization_id, channel_id)
@@ -176,7 +176,7 @@ class Subscriptions:
         """Queue a test through a channel; its delivery tells what came of it. Again under the same idempotency key gives the first
         one. Raises ChannelNotFound, IdempotencyConflict, DeliveryNotFound once the first one is forgotten."""
         now, delivery_id = self._clock(), new_id("dlv")
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id or None) as connection:
             self._find(connection, organization_id, channel_id)
             told = {"what": "channel.test", "channel": channel_id}
             if first := self._first(connection, organization_id, key, delivery_id, told):
@@ -196,14 +196,14 @@ class Subscriptions:
     def channels(self, organization_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[Channel]:
         """Return a page of the channels, newest first, people's own wishes left out. Raises OrganizationNotFound."""
         check_limit(limit)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id or None) as connection:
             check_organization(connection, organization_id)
             found = store.channels_of(connection, organization_id, before=cursor, limit=limit + 1, with_own=False)
         return page_of(found, limit)
 
     def channel(self, organization_id: str, channel_id: str) -> Channel:
         """Return a channel. Raises ChannelNotFound."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id or None) as connection:
             return self._find(connection, organization_id, channel_id)
 
     def deliveries(
@@ -217,7 +217,7 @@ class Subscriptions:
     ) -> Page[Delivery]:
         """Return a page of what was sent or is to be sent through a channel, newest first. Raises ChannelNotFound."""
         check_limit(limit)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id or None) as connection:
             self._find(connection, organization_id, channel_id)
             lane = (organization_id, channel_id)
             found = deliveries.deliveries_of(connection, lane, status=status, before=cursor, limit=limit + 1)
@@ -225,7 +225,7 @@ class Subscriptions:
 
     def attempts(self, organization_id: str, channel_id: str, delivery_id: str) -> tuple[Delivery, tuple[Attempt, ...]]:
         """Return a delivery and its attempts, newest first. Raises ChannelNotFound, DeliveryNotFound."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id or None) as connection:
             found = self._find_delivery(connection, organization_id, channel_id, delivery_id)
             made = deliveries.attempts_of(connection, found.organization_id, delivery_id, ATTEMPTS)
         return found, tuple(made)
@@ -233,7 +233,7 @@ class Subscriptions:
     def replay(self, organization_id: str, channel_id: str, delivery_id: str, *, by: Actor = SYSTEM) -> Delivery:
         """Send a dead delivery again, under its own id. One that is not dead is left as it is. Raises ChannelNotFound,
         DeliveryNotFound."""
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id or None) as connection:
             found = self._find_delivery(connection, organization_id, channel_id, delivery_id)
             if deliveries.replay(connection, found.organization_id, delivery_id, self._clock()):
                 self._note(connection, "delivery.replay", organization_id, delivery_id, by)
@@ -241,7 +241,7 @@ class Subscriptions:
 
     def own(self, organization_id: str, person_id: str, *, is_admin: bool) -> Own:
         """Return what a person is told of by e-mail. Where they have not said anything: what their like are told."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id or None) as connection:
             channel = store.find_channel(connection, organization_id, person_id)
         if channel is not None:
             kinds = frozenset(EventKind) if channel.kinds is None else channel.kinds
@@ -252,7 +252,7 @@ class Subscriptions:
 
     def set_own(self, organization_id: str, person_id: str, wishes: Wishes) -> None:
         """Note what a person wants to be told of by e-mail. Raises RequestInvalid, OrganizationNotFound."""
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id or None) as connection:
             check_organization(connection, organization_id)
             self._put_own(connection, organization_id, person_id, wishes)
 
@@ -263,7 +263,7 @@ class Subscriptions:
         if wanted is None:
             raise RequestInvalid("the link is not one of ours", field="sig")
         stopped = frozenset(EventKind) if wanted.kind is None else frozenset({wanted.kind})
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, wanted.home or None) as connection:
             channel = store.find_channel(connection, wanted.home, wanted.channel_id)
             if channel is not None:
                 before = frozenset(EventKind) if channel.kinds is None else channel.kinds

@@ -83,7 +83,7 @@ class Audit:
             cursor = lines[-1].id
 
     def _read(self, organization_id: str | None, wanted: AuditFilter, before: str | None, limit: int) -> Sequence[AuditLine]:
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id or None) as connection:
             if organization_id:
                 organization(connection, organization_id)
             return store.acts(

@@ -43,7 +43,7 @@ class Backward:
     def stopped_at(self, organization_id: str, line_tokens: int) -> datetime | None:
         """Return since when the balance of an organization whose AI is stopped has been below `line_tokens`: the instant it was
         told, or a later one where it rose above the line meanwhile, too little to be told. None where that is not known (yet)."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             told = last_event(connection, organization_id, EventKind.STATE_AI_STOPPED)
             seq = reader.account(connection, organization_id).seq
             told_seq = 0 if told is None else int(msgspec.json.decode(told.detail).get("seq", 0))
@@ -55,7 +55,7 @@ class Backward:
             return reader.lines(connection, organization_id, after=above, limit=1)[0].at
 
     def _read(self, organization_id: str, missing: Sequence[datetime], known: dict[datetime, int | None]) -> None:
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
             upto = account.seq
             for at in sorted(missing, reverse=True):

@@ -130,7 +130,7 @@ class Directory:
 
     def lines_since(self, organization_id: str, seq: int) -> int:
         """Return how many ledger lines were written after line `seq`, at most COUNTED."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             return store.lines_since(connection, organization_id, seq, COUNTED)
 
     def grants(self, *, cursor: str | None = None, limit: int = 50) -> Page[GrantLine]:

@@ -61,11 +61,11 @@ class Disputes:
             opened_by=by,
         )
         try:
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, organization_id) as connection:
                 store.add_dispute(connection, dispute)
                 self._note(connection, dispute, "dispute.open", by=by, after={"seq": line.seq, "note": note})
         except sqlalchemy.exc.IntegrityError:
-            with reading(self._engine) as connection:
+            with reading(self._engine, organization_id) as connection:
                 known = store.find_dispute(connection, organization_id, seq=line.seq)
             if known is None:
                 raise
@@ -75,7 +75,7 @@ class Disputes:
     def get(self, organization_id: str, dispute_id: str) -> Dispute:
         """Return a dispute. Raises NotFound, OrganizationNotFound."""
         self._meter.organization(organization_id)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             found = store.find_dispute(connection, organization_id, dispute_id=dispute_id)
         if found is None:
             raise NotFound("the organization has no such dispute", dispute_id=dispute_id)
@@ -100,7 +100,7 @@ class Disputes:
             check_label(cursor, field="cursor")
         if organization_id is not None:
             self._meter.organization(organization_id)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             found = store.disputes(connection, organization_id, statuses=statuses, before=cursor, limit=limit + 1)
         return page_of(found, limit)
 
@@ -108,7 +108,7 @@ class Disputes:
         """Close a dispute with an answer; again with the same changes nothing. Raises Conflict for one closed otherwise."""
         answer, dispute = _text(answer, field="answer"), self.get(organization_id, dispute_id)
         now = self._meter.clock()
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             if store.decide(connection, dispute, status=DisputeStatus.ANSWERED, answer=answer, by=by, at=now):
                 self._note(connection, dispute, "dispute.answer", by=by, after={"answer": answer})
         dispute = self.get(organization_id, dispute_id)
@@ -127,7 +127,7 @@ class Disputes:
         tokens = parse_amount(dispute.amount_tokens if amount is None else amount, most=dispute.amount_tokens)
         answer = check_label(answer, field="answer", limit=NOTE_LIMIT) or ""
         now = self._meter.clock()
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             refunding = DisputeStatus.REFUNDING
             store.decide(connection, dispute, status=refunding, answer=answer, by=by, at=now, refund_tokens=tokens)
         dispute = self.get(organization_id, dispute_id)
@@ -147,7 +147,7 @@ class Disputes:
                 key=_KEY.format(dispute.id),
                 by=by,
             )
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, dispute.organization_id) as connection:
             if store.finish_refund(connection, dispute):
                 after = {"refund_tokens": dispute.refund_tokens, "answer": dispute.answer}
                 self._note(connection, dispute, "dispute.refund", by=by, after=after)
@@ -159,7 +159,7 @@ class Disputes:
         except StoreError:
             raise  # perhaps it was refunded: refunding again completes it
         except TokenwellError:
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, dispute.organization_id) as connection:
                 store.undo_refund(connection, dispute)
             raise
 

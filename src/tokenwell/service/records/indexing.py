@@ -55,12 +55,12 @@ class Indexing:
 
     def _turn(self, organization_id: str, limit: int) -> int:
         blocks = min(BLOCKS_A_TURN, max(1, limit // BLOCK_LINES))
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             found = indexing.digest(connection, organization_id, limit=blocks)
         if found is None:
             return 0
         try:
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, organization_id) as connection:
                 advanced = indexing.advance(connection, found)
         except sqlalchemy.exc.IntegrityError:
             advanced = False

@@ -98,7 +98,7 @@ class Schedules:
             **terms,
         )
         self._meter.organization(organization_id)
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             first = None if key is None else claim(connection, organization_id, key, schedule.id, _view(schedule), now)
             if first is None:
                 store.add_schedule(connection, schedule)
@@ -127,7 +127,7 @@ class Schedules:
         if wanted == before:
             return before
         old, new = differences(before, wanted)
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             if not store.change(connection, before, wanted):
                 raise Conflict("the schedule was due in this moment; change it again", schedule_id=schedule_id)
             self._note(connection, wanted, "schedule.change", by=by, before=_told(old), after=_told(new))
@@ -169,7 +169,7 @@ class Schedules:
     def get(self, organization_id: str, schedule_id: str) -> Schedule:
         """Return a schedule. Raises NotFound, OrganizationNotFound."""
         self._meter.organization(organization_id)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             found = store.find_schedule(connection, organization_id, schedule_id)
         if found is None:
             raise NotFound("the organization has no such schedule", schedule_id=schedule_id)
@@ -184,14 +184,14 @@ class Schedules:
             check_label(cursor, field="cursor")
         if organization_id is not None:
             self._meter.organization(organization_id)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             found = store.schedules(connection, organization_id, going=going, before=cursor, limit=limit + 1)
         return page_of(found, limit)
 
     def pause(self, organization_id: str, schedule_id: str, *, by: Actor) -> Schedule:
         """Grant nothing until `resume`; again changes nothing. Raises NotFound, Conflict for a schedule that has ended."""
         schedule = self._going(organization_id, schedule_id)
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             if store.pause(connection, organization_id, schedule_id, self._meter.clock()):
                 self._note(connection, schedule, "schedule.pause", by=by)
         return self.get(organization_id, schedule_id)
@@ -202,7 +202,7 @@ class Schedules:
         zone = _zone(schedule.zone)
         number = max(schedule.next_number, schedule.recurrence.number_after(self._meter.clock() - timedelta(microseconds=1), zone))
         next_at = schedule.recurrence.instant(number, zone)
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             if store.resume(connection, schedule, next_number=number, next_at=next_at):
                 self._note(connection, schedule, "schedule.resume", by=by)
         return self.get(organization_id, schedule_id)
@@ -210,7 +210,7 @@ class Schedules:
     def end(self, organization_id: str, schedule_id: str, *, by: Actor) -> Schedule:
         """End a schedule for good; again changes nothing. Packs that were granted stay. Raises NotFound."""
         schedule = self.get(organization_id, schedule_id)
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             if store.end(connection, organization_id, schedule_id, self._meter.clock()):
                 self._note(connection, schedule, "schedule.end", by=by)
         return self.get(organization_id, schedule_id)
@@ -241,7 +241,7 @@ class Schedules:
             following = schedule.next_number + 1
             next_at = schedule.recurrence.instant(following, zone)
             counts = {"granted": int(is_granted), "skipped": int(not is_granted)}
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, schedule.organization_id) as connection:
                 if not store.advance(connection, schedule, next_number=following, next_at=next_at, **counts):
                     return granted  # another process, or somebody who ended it, was quicker
                 if not is_granted:

@@ -78,7 +78,7 @@ class Topups:
             asked_by=by,
         )
         try:
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, organization_id) as connection:
                 store.add_topup(connection, topup)
                 if key is not None:
                     claim(connection, organization_id, key, topup.id, given, topup.asked_at)
@@ -136,7 +136,7 @@ class Topups:
             check_label(cursor, field="cursor")
         if organization_id is not None:
             self._meter.organization(organization_id)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             found = store.topups(connection, organization_id, statuses=statuses, before=cursor, limit=limit + 1)
         return page_of(found, limit)
 
@@ -164,7 +164,7 @@ class Topups:
             note=topup.note if note is None else _text(note, field="note"),
         )
         if topup.status is TopupStatus.OPEN:
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, organization_id) as connection:
                 store.begin_approval(connection, organization_id, topup_id, terms=terms, by=by, at=self._meter.clock())
             topup = self.get(organization_id, topup_id)
         if topup.terms != terms or topup.status not in (TopupStatus.APPROVING, TopupStatus.APPROVED):
@@ -211,7 +211,7 @@ class Topups:
                 key=_KEY.format(topup.id),
                 by=by,
             )
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, topup.organization_id) as connection:
             if store.finish_approval(connection, topup, granted.pack.id):
                 now, amount = self._meter.clock(), granted.pack.total_tokens
                 facts = {"pack_id": granted.pack.id, "pack_number": granted.pack.number}
@@ -226,14 +226,14 @@ class Topups:
         except StoreError:
             raise  # perhaps it was granted: the approval stays, to be completed
         except TokenwellError:
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, topup.organization_id) as connection:
                 store.undo_approval(connection, topup.organization_id, topup.id)
             raise
 
     def _close(self, organization_id: str, topup_id: str, status: TopupStatus, *, reason: str, by: Actor) -> Topup:
         is_declined, now = status is TopupStatus.DECLINED, self._meter.clock()
         topup = self.get(organization_id, topup_id)
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             is_news = store.close(connection, organization_id, topup_id, status=status, reason=reason, by=by, at=now)
             if is_news and is_declined:
                 self._tell(connection, topup, EventKind.TOPUP_DECLINED, at=now, reason=reason, by=by.name)

@@ -24,7 +24,7 @@ def audit(engine: sqlalchemy.Engine, organization_id: str, progress: Callable[[i
     """Return the auditor after it has read everything; `progress` is told the lines read so far. Raises OrganizationNotFound."""
     auditor = Auditor(organization_id)
     sums: dict[Row, list[int]] = {}
-    with reader.reading(engine) as connection:
+    with reader.reading(engine, organization_id) as connection:
         account = reader.account(connection, organization_id)
         last = 0
         while rows := reader.line_rows(connection, organization_id, after=last, limit=_CHUNK):
