@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from tests.databases import tenant_role_on
 from tokenwell import Meter
 from tokenwell.config import Settings
 from tokenwell.core.happenings import Event, EventKind
@@ -85,7 +86,7 @@ def open_house(url: str, clock: Clock = system_clock, **settings: Any) -> Iterat
     """Open a house in which alerts may lead to this machine."""
     given = {"database_url": url, "alerts_allowed_hosts": LOCAL, "public_url": "https://ai.example.com", "secret_key": "k" * 32}
     wanted = Settings(**given | settings)
-    with Meter(url, clock=clock, thresholds=Thresholds(1_000, 100)) as meter:
+    with Meter(url, clock=clock, thresholds=Thresholds(1_000, 100), tenant_role=tenant_role_on(url)) as meter:
         suite = open_suite(meter, wanted)
         try:
             yield House(suite, wanted)

@@ -18,9 +18,10 @@ UNBOUND = {
     "a secret or a signed link tells which organization it is about": """
         Invitations.accept Invitations.find ApprovalLinks.open Remembering.authenticate Remembering._write_touch
     """,
-    "it queues a letter, which is the platform's, in the same transaction": "Invitations.invite",
+    "it queues a letter, which is the platform's, in the same transaction": "Invitations.invite Invitations.resend",
     "failures are counted across organizations": "Throttle._retry_at Throttle.attempt Codes._check_failures",
-    "codes, platform keys, rates, reconciliations and jobs are the platform's": """
+    "codes, offers, platform keys, rates, reconciliations and jobs are the platform's": """
+        Offers.create Offers.get Offers.list Offers.withdraw
         Codes._claimed Codes._freed_if_refused Codes.create Codes.get Codes.list Codes.redeem Codes.revoke
         PlatformKeys.create PlatformKeys.list PlatformKeys.revoke add_rates rates set_rate
         Reconciliations._beside Reconciliations._found Reconciliations._known Reconciliations.compare Reconciliations.get
@@ -31,6 +32,9 @@ UNBOUND = {
         Directory.usage_total Directory.used Reading.organizations Reading.organizations_due Reading.ping Indexing.catch_up
         Schedules.run_due Topups.finish_approvals Answers.forget_old delete_old create_organization
         Watching._tell Watching._tell_expiring Watching.expiring Watching.unusual Watching.verify
+    """,
+    "what the provider of payments tells is found by its own ids, and what it did not tell is asked for": """
+        Payments._named Payments._paid_by Payments.ask Purchases.finish_paid
     """,
     "the outbox is emptied for all organizations, and for the platform's own channels": """
         Deliverer._claim Deliverer._drop Deliverer._due_lanes Deliverer._give_back Deliverer._note Outbox.dispatch Sending.prepare

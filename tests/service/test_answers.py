@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell.errors import NotFound
 from tokenwell.service.answers import KEPT, Answers
@@ -16,7 +17,7 @@ from tokenwell.service.meter import Meter
 @pytest.fixture
 def answers(database_url: str, clock: FrozenClock) -> Iterator[Answers]:
     """The answers in a database with two organizations."""
-    with Meter(database_url, clock=clock) as meter:
+    with Meter(database_url, clock=clock, tenant_role=tenant_role_on(database_url)) as meter:
         meter.create_organization("acme")
         meter.create_organization("other")
         yield Answers(meter.engine, clock)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.databases import tenant_role_on
 from tests.service.test_batching import until as wait_for
 from tokenwell import Meter
 from tokenwell.service.estimates import LEAST_REQUESTS, WINDOW_REQUESTS, Estimates, _Window, expected_fact
@@ -18,7 +19,7 @@ KIND = ("acme", "m", "r")
 @pytest.fixture
 def meter(database_url: str) -> Iterator[Meter]:
     """A meter with an organization that has tokens."""
-    with Meter(database_url) as meter:
+    with Meter(database_url, tenant_role=tenant_role_on(database_url)) as meter:
         meter.create_organization("acme")
         meter.grant("acme", 10**9)
         yield meter

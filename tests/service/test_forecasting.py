@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell.core.burnrate import Basis
 from tokenwell.errors import OrganizationNotFound
@@ -17,7 +18,7 @@ from tokenwell.service.meter import Meter
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
     """A meter with one organization that used 100 tokens an hour for two days, of 10,000, and another that used none."""
-    with Meter(database_url, clock=clock) as opened:
+    with Meter(database_url, clock=clock, tenant_role=tenant_role_on(database_url)) as opened:
         opened.create_organization("acme")
         opened.create_organization("other")
         opened.set_thresholds("acme", warning=1_000, reserve=100)

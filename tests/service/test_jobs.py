@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.databases import tenant_role_on
 from tests.doubles import START, FrozenClock
 from tokenwell import Meter
 from tokenwell.service.jobs import Job, JobRecord, Runner, Turn, job_records, period_of
@@ -25,7 +26,7 @@ PATIENCE_SECONDS = 30
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
     """A new database."""
-    with Meter(database_url, clock=clock) as meter:
+    with Meter(database_url, clock=clock, tenant_role=tenant_role_on(database_url)) as meter:
         yield meter
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell import Meter
 from tokenwell.core.happenings import PLATFORM, Actor, ActorKind
@@ -27,7 +28,7 @@ USED = Usage(input_tokens=10, output_tokens=10)
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
     """A meter with an organization that has tokens."""
-    with Meter(database_url, clock=clock) as meter:
+    with Meter(database_url, clock=clock, tenant_role=tenant_role_on(database_url)) as meter:
         meter.create_organization("acme")
         meter.grant("acme", 10_000_000)
         yield meter

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy
 
 from tests.builders import after
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell.errors import CredentialsInvalid, KeyRevoked, NotFound, OrganizationNotFound, RequestInvalid, TimestampNaive
 from tokenwell.service.access import remembering
@@ -24,7 +25,7 @@ from tokenwell.store.access import keys as store
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
     """A meter with two organizations."""
-    with Meter(database_url, clock=clock) as opened:
+    with Meter(database_url, clock=clock, tenant_role=tenant_role_on(database_url)) as opened:
         opened.create_organization("acme")
         opened.create_organization("other")
         yield opened

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell.core.happenings import ActorKind
 from tokenwell.errors import (
@@ -27,7 +28,7 @@ from tokenwell.service.meter import Meter
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
     """A meter with an organization."""
-    with Meter(database_url, clock=clock) as opened:
+    with Meter(database_url, clock=clock, tenant_role=tenant_role_on(database_url)) as opened:
         opened.create_organization("acme")
         yield opened
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import sqlalchemy
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell.core.happenings import Actor, ActorKind
 from tokenwell.errors import (
@@ -37,7 +38,7 @@ MEI = Actor(kind=ActorKind.PERSON, id="per_mei", name="Mei Lin", source="192.0.2
 @pytest.fixture
 def suite(database_url: str, clock: FrozenClock) -> Iterator[Suite]:
     """Two organizations; acme has tokens for a day."""
-    with Meter(database_url, clock=clock) as meter:
+    with Meter(database_url, clock=clock, tenant_role=tenant_role_on(database_url)) as meter:
         meter.create_organization("acme")
         meter.create_organization("other")
         for organization_id in ("acme", "other"):

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell.errors import IdempotencyConflict
 from tokenwell.service.access.writes import FirstAnswer, Writes
@@ -24,7 +25,7 @@ DONE = FirstAnswer(status=200, content=b'{"name":"Help"}')
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
     """A meter."""
-    with Meter(database_url, clock=clock) as opened:
+    with Meter(database_url, clock=clock, tenant_role=tenant_role_on(database_url)) as opened:
         yield opened
 
 

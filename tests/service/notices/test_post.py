@@ -7,6 +7,7 @@ from contextlib import suppress
 import msgspec
 from sqlalchemy import select
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell import Meter
 from tokenwell.core.letters import LETTER_PURPOSE, Letter, LetterKind
@@ -27,7 +28,7 @@ def queued(meter: Meter) -> list[bytes]:
 
 def test_a_letter_is_queued_with_what_it_is_about(database_url: str, clock: FrozenClock) -> None:
     sealer = Sealer(lambda: ["k" * 32])
-    with Meter(database_url, clock=clock) as meter:
+    with Meter(database_url, clock=clock, tenant_role=tenant_role_on(database_url)) as meter:
         post = Post(sealer, clock, is_ready=True)
         with suppress(KeyError), transaction(meter.engine) as connection:
             post.post(connection, LETTER)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from sqlalchemy import update
 
+from tests.databases import tenant_role_on
 from tests.doubles import START, FrozenClock
 from tokenwell import Meter, Thresholds
 from tokenwell.core.happenings import EventKind
@@ -27,7 +28,7 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
     """A meter with one organization."""
-    with Meter(database_url, clock=clock, thresholds=Thresholds(0, 0)) as meter:
+    with Meter(database_url, clock=clock, thresholds=Thresholds(0, 0), tenant_role=tenant_role_on(database_url)) as meter:
         meter.create_organization("acme")
         yield meter
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.databases import fresh_postgres, sqlite_url_in
+from tests.databases import fresh_postgres, sqlite_url_in, tenant_role_on
 from tests.doubles import START, FrozenClock
 from tests.service.browsed import every_line, fill, passing
 from tests.store.tenants import NO_THRESHOLDS
@@ -32,7 +32,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     clock = FrozenClock()
 
     def told(url: str) -> Iterator[Meter]:
-        with Meter(url, thresholds=NO_THRESHOLDS, clock=clock) as meter:
+        with Meter(url, thresholds=NO_THRESHOLDS, clock=clock, tenant_role=tenant_role_on(url)) as meter:
             for name in ("whole", "half"):
                 clock.now = START
                 asyncio.run(fill(meter, name, clock))
@@ -234,7 +234,7 @@ def test_what_takes_too_long_to_count_says_at_least(world: Meter, browsing: Brow
 
 
 def test_catching_up_writes_every_whole_block_once(database_url: str, clock: FrozenClock) -> None:
-    with Meter(database_url, thresholds=NO_THRESHOLDS, clock=clock) as meter:
+    with Meter(database_url, thresholds=NO_THRESHOLDS, clock=clock, tenant_role=tenant_role_on(database_url)) as meter:
         asyncio.run(fill(meter, "acme", clock))
         lines = len(every_line(meter, "acme"))
         first, second = Browsing(meter, Indexing(meter.engine)), Browsing(meter, Indexing(meter.engine))

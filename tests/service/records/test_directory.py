@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.databases import tenant_role_on
 from tests.doubles import START, FrozenClock
 from tokenwell.core.health import State, Thresholds
 from tokenwell.errors import RequestInvalid
@@ -20,7 +21,7 @@ PLATFORM = Thresholds(5_000, 1_000)
 
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
-    with Meter(database_url, thresholds=PLATFORM, clock=clock) as meter:
+    with Meter(database_url, thresholds=PLATFORM, clock=clock, tenant_role=tenant_role_on(database_url)) as meter:
         yield meter
 
 

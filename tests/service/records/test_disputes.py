@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell.core.happenings import Actor, ActorKind
 from tokenwell.errors import (
@@ -28,7 +29,7 @@ ROOT = Actor(kind=ActorKind.PERSON, id="per_root", name="Root")
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
     """A meter on which acme was charged 150 tokens over two packs."""
-    with Meter(database_url, clock=clock) as opened:
+    with Meter(database_url, clock=clock, tenant_role=tenant_role_on(database_url)) as opened:
         opened.create_organization("acme")
         opened.create_organization("other")
         opened.grant("acme", 100)

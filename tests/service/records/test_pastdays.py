@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 
+from tests.databases import tenant_role_on
 from tests.doubles import START, FrozenClock
 from tests.store.tenants import NO_THRESHOLDS
 from tokenwell import Meter
@@ -29,7 +30,7 @@ def use(meter: Meter, clock: FrozenClock, hours: int) -> None:
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Meter:
     """A meter with three days of use."""
-    meter = Meter(database_url, thresholds=NO_THRESHOLDS, clock=clock)
+    meter = Meter(database_url, thresholds=NO_THRESHOLDS, clock=clock, tenant_role=tenant_role_on(database_url))
     meter.create_organization("acme")
     meter.grant("acme", 10**9)
     use(meter, clock, 72)

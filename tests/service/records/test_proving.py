@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell.core.health import Thresholds
 from tokenwell.core.journal import EntryKind
@@ -19,7 +20,7 @@ from tokenwell.service.records.proving import PARTS, Proof, Proving
 
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
-    with Meter(database_url, thresholds=Thresholds(0, 0), clock=clock) as meter:
+    with Meter(database_url, thresholds=Thresholds(0, 0), clock=clock, tenant_role=tenant_role_on(database_url)) as meter:
         meter.create_organization("acme")
         yield meter
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell.core.happenings import Actor, ActorKind
 from tokenwell.errors import NotFound, RequestInvalid
@@ -79,7 +80,7 @@ ANTHROPIC_JSON = json.dumps(
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
     """A meter on which two organizations used two models on one day."""
-    with Meter(database_url, clock=clock) as opened:
+    with Meter(database_url, clock=clock, tenant_role=tenant_role_on(database_url)) as opened:
         for organization_id in ("acme", "other"):
             opened.create_organization(organization_id)
             opened.grant(organization_id, "1M")

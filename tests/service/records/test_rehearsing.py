@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from tests.databases import tenant_role_on
 from tests.doubles import START, FrozenClock
 from tokenwell.core.health import Lane, State, Thresholds
 from tokenwell.core.rehearsal import Crossing, Rehearsed
@@ -22,7 +23,7 @@ LINES = Thresholds(warning_tokens=300, reserve_tokens=50)
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
     """A meter with one organization."""
-    with Meter(database_url, clock=clock) as opened:
+    with Meter(database_url, clock=clock, tenant_role=tenant_role_on(database_url)) as opened:
         opened.create_organization("acme")
         opened.set_thresholds("acme", warning=LINES.warning_tokens, reserve=LINES.reserve_tokens)
         yield opened

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell import Thresholds
 from tokenwell.core.happenings import Actor, ActorKind
@@ -22,7 +23,7 @@ MEI = Actor(kind=ActorKind.PERSON, id="per_mei", name="Mei Lin")
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
     """A meter with an organization that is Running low."""
-    with Meter(database_url, thresholds=Thresholds(1_000, 100), clock=clock) as opened:
+    with Meter(database_url, thresholds=Thresholds(1_000, 100), clock=clock, tenant_role=tenant_role_on(database_url)) as opened:
         opened.create_organization("acme")
         opened.grant("acme", 500)
         yield opened

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tests.payments import KEY, SECRET, StripeServer, checkout_at, signature_of, stripe_server
 from tests.service.suites import actions_in
@@ -61,7 +62,7 @@ def stripe(server: StripeServer) -> StripeServer:
 def selling(url: str, clock: FrozenClock, stripe: StripeServer) -> Iterator[Suite]:
     """Give a suite that sells, with two organizations."""
     checkout = checkout_at(stripe, "whsec_next")
-    with Meter(url, clock=clock) as meter:
+    with Meter(url, clock=clock, tenant_role=tenant_role_on(url)) as meter:
         meter.create_organization("acme")
         meter.create_organization("other")
         suite = Suite(meter, checkout=checkout)

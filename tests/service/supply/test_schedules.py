@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell.core.happenings import Actor, ActorKind
 from tokenwell.errors import (
@@ -37,7 +38,7 @@ BEFORE = datetime(2027, 1, 31, 9, 30, tzinfo=UTC)
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
     """A meter with two organizations."""
-    with Meter(database_url, clock=clock) as opened:
+    with Meter(database_url, clock=clock, tenant_role=tenant_role_on(database_url)) as opened:
         opened.create_organization("acme")
         opened.create_organization("other")
         yield opened

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.builders import after
+from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell.core.happenings import Actor, ActorKind
 from tokenwell.errors import (
@@ -34,7 +35,7 @@ ROOT = Actor(kind=ActorKind.PERSON, id="per_root", name="Root")
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
     """A meter with two organizations."""
-    with Meter(database_url, clock=clock) as opened:
+    with Meter(database_url, clock=clock, tenant_role=tenant_role_on(database_url)) as opened:
         opened.create_organization("acme")
         opened.create_organization("other")
         yield opened

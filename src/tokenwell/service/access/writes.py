@@ -46,7 +46,7 @@ class Writes:
         Raises IdempotencyConflict that names the field of `given` which differs from the first time.
         """
         digests = {name: _digest(key, value) for name, value in given.items()}
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id or None) as connection:
             first = store.begin(connection, organization_id, key, digests, self._clock())
         if first is None:
             return None
@@ -56,12 +56,12 @@ class Writes:
 
     def close(self, organization_id: str, key: str, answer: FirstAnswer) -> None:
         """Keep the answer of a write that was done; the first one stays."""
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id or None) as connection:
             store.answer(connection, organization_id, key, status=answer.status, content=answer.content)
 
     def forget(self, organization_id: str, key: str) -> None:
         """Forget a write that was refused."""
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id or None) as connection:
             store.forget(connection, organization_id, key)
 
 

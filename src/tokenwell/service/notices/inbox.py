@@ -44,32 +44,32 @@ class Inbox:
     ) -> Page[KnownEvent]:
         """Return a page of an organization's events, newest first, each with whether the person has read it."""
         check_limit(limit)
-        with reading(self._engine, organization_id) as connection:
+        with reading(self._engine, organization_id or None) as connection:
             check_organization(connection, organization_id)
             found = events.events_of(connection, organization_id, person_id=person_id, before=cursor, limit=limit + 1)
         return page_of(found, limit)
 
     def unread(self, organization_id: str, person_id: str) -> tuple[KnownEvent, ...]:
         """Return the events among the newest UNREAD_LIMIT that a person has not read, newest first, of the kinds that count."""
-        with reading(self._engine, organization_id) as connection:
+        with reading(self._engine, organization_id or None) as connection:
             found = events.events_of(connection, organization_id, person_id=person_id, kinds=RINGING, limit=UNREAD_LIMIT)
         return tuple(each for each in found if not each.is_read)
 
     def count_unread(self, organization_id: str, person_id: str) -> Unread:
         """Return how many events `unread` would give, and which event that rings is the newest."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id or None) as connection:
             return events.unread_of(connection, organization_id, person_id, RINGING, UNREAD_LIMIT)
 
     def bell(self, organization_id: str, person_id: str, *, limit: int = 8) -> Bell:
         """Return what a person's bell shows, from one look at the database."""
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id or None) as connection:
             unread = events.unread_of(connection, organization_id, person_id, RINGING, UNREAD_LIMIT)
             latest = events.events_of(connection, organization_id, person_id=person_id, kinds=RINGING, limit=limit)
         return Bell(unread=unread, latest=tuple(latest))
 
     def mark_read(self, organization_id: str, person_id: str, event_ids: Collection[str]) -> int:
         """Note that a person has read events; returns of how many that was news."""
-        with transaction(self._engine, organization_id) as connection:
+        with transaction(self._engine, organization_id or None) as connection:
             check_organization(connection, organization_id)
             return events.mark_read(connection, organization_id, person_id, list(event_ids)[:UNREAD_LIMIT], self._clock())
 

@@ -109,7 +109,7 @@ class Payments:
         if purchase is None:
             return
         now, facts = self._meter.clock(), {"refunded_minor": charge.amount_refunded, "pack_id": purchase.pack_id}
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, purchase.organization_id) as connection:
             if store.set_refunded(connection, purchase, charge.amount_refunded, charge.payment_intent):
                 self._purchases.note(connection, purchase, "purchase.refund", at=now, after=facts)
                 self._purchases.tell(connection, purchase, EventKind.PURCHASE_REFUNDED, at=now, **facts)
@@ -120,7 +120,7 @@ class Payments:
             return
         is_news = not purchase.chargeback or chargeback.status in CLOSED
         now, facts = self._meter.clock(), {"chargeback": chargeback.status, "pack_id": purchase.pack_id}
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, purchase.organization_id) as connection:
             if store.set_chargeback(connection, purchase, chargeback.status):
                 after = facts | {"reason": chargeback.reason}
                 self._purchases.note(connection, purchase, "purchase.charge_back", at=now, after=after)

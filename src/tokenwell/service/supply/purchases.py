@@ -68,7 +68,7 @@ class Purchases:
         session = checkout.open(purchase)
         if session.url is None:
             raise PaymentUnavailable("Stripe gave no page to pay at")
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             store.set_session(connection, purchase, session_id=session.id, address=session.url)
         return self.get(organization_id, purchase.id)
 
@@ -95,7 +95,7 @@ class Purchases:
             check_label(cursor, field="cursor")
         if organization_id is not None:
             self._meter.organization(organization_id)
-        with reading(self._engine) as connection:
+        with reading(self._engine, organization_id) as connection:
             found = store.purchases(connection, organization_id, statuses=statuses, before=cursor, limit=limit + 1)
         return page_of(found, limit)
 
@@ -103,7 +103,7 @@ class Purchases:
         """Note that the money came, and grant the pack; money that is not what was asked for is left to people."""
         reason = _mismatch(purchase, session)
         status, now = (PurchaseStatus.UNRESOLVED if reason else PurchaseStatus.PAID), self._meter.clock()
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, purchase.organization_id) as connection:
             paid = {"session_id": session.id, "payment_id": session.payment_id, "at": now}
             if store.set_paid(connection, purchase, status=status, reason=reason, **paid):  # type: ignore[arg-type]
                 facts = {"price_minor": purchase.price_minor, "currency": purchase.currency, "payment_id": session.payment_id}
@@ -116,7 +116,7 @@ class Purchases:
         """Note that a purchase waits for its money, failed or expired, unless it went on already."""
         now = self._meter.clock()
         present = {PurchaseStatus.WAITING: (PurchaseStatus.OPEN,)}.get(status, (PurchaseStatus.OPEN, PurchaseStatus.WAITING))
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, purchase.organization_id) as connection:
             if not store.close(connection, purchase, present=present, status=status, reason=reason):
                 return
             self.note(connection, purchase, f"purchase.{_VERBS[status]}", at=now, after={"reason": reason} if reason else None)
@@ -143,7 +143,7 @@ class Purchases:
             self._leave(purchase, error)
             return
         now = self._meter.clock()
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, purchase.organization_id) as connection:
             if store.set_granted(connection, purchase, granted.pack.id):
                 facts = {"pack_id": granted.pack.id, "pack_number": granted.pack.number}
                 self.note(connection, purchase, "purchase.grant", at=now, after=facts)
@@ -190,7 +190,7 @@ class Purchases:
             started_by=by,
         )
         at, given = purchase.started_at, {"offer_id": offer.id}
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, organization_id) as connection:
             first = None if key is None else claim(connection, organization_id, key, purchase.id, given, at)
             if first is None:
                 store.add_purchase(connection, purchase)
@@ -202,7 +202,7 @@ class Purchases:
         """Leave a purchase that is paid, and whose pack is refused, to people."""
         log.error("purchase_not_granted", purchase_id=purchase.id, error=error.code, reason=error.message)
         now, paid = self._meter.clock(), (PurchaseStatus.PAID,)
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, purchase.organization_id) as connection:
             if store.close(connection, purchase, present=paid, status=PurchaseStatus.UNRESOLVED, reason=error.message):
                 self.note(connection, purchase, "purchase.leave", at=now, after={"reason": error.message})
                 self.tell(connection, purchase, EventKind.PURCHASE_UNRESOLVED, at=now, reason=error.message)
