@@ -92,7 +92,7 @@ def protected_tables() -> tuple[str, ...]:
 def _condition(table: str) -> str:
     own = "organization_id = nullif(current_setting('app.organization', true), '')"
     if table == schema.person.name:
-        return f"person_id IN (SELECT m.person_id FROM {schema.membership.name} m WHERE m.{own})"
+        return f"EXISTS (SELECT FROM membership WHERE membership.person_id = person.person_id AND membership.{own})"
     return own
 
 

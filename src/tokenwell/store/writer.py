@@ -62,7 +62,8 @@ def transaction(engine: sqlalchemy.Engine, organization_id: str | None = None) -
     """Run a transaction off the hot path: committed when the block ends, rolled back when it raises.
 
     With an organization it is bound to that one where the engine names a role for it: it neither sees nor changes another's rows,
-    whatever is asked. Without one it may be about several, or about the platform. Raises StoreBusy, StoreUnavailable, and CommitUnknown if the connection is lost while committing.
+    whatever is asked. Without one it may be about several, or about the platform. Raises StoreBusy, StoreUnavailable, and
+    CommitUnknown if the connection is lost while committing.
     """
     try:
         connection = engine.connect()
