@@ -165,8 +165,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tenant_role: Annotated[
         str,
         _about(
-            "PostgreSQL: the role that what is about one organization runs as, bound to its rows by row-level security. Tokenwell's "
-            "own role must be a member of it. Empty: no such role."
+            "PostgreSQL: the role that what is about one organization runs as, bound to its rows by row-level security. "
+            "Tokenwell's own role must be a member of it. Empty: no such role."
         ),
     ] = ""
     oidc_issuer: Annotated[
