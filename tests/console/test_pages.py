@@ -11,7 +11,7 @@ import pytest
 
 from tests.console.browsing import Browser, Page
 from tests.doubles import FrozenClock
-from tokenwell.console.listing import ACTIVE_LIMIT, PACKS_A_PAGE
+from tokenwell.console.listing import PACKS_A_PAGE
 from tokenwell.console.pages import LINES_A_PAGE
 from tokenwell.core.health import State
 from tokenwell.core.packs import PackStatus
@@ -162,14 +162,26 @@ def test_many_packs_are_paged_the_active_ones_first_to_see(mei: Browser, meter: 
     assert balance_on(page) == f"{(total - 1) * 1_000:,}"
 
 
-def test_more_active_packs_than_are_read_still_make_the_whole_balance(mei: Browser, meter: Meter, clock: FrozenClock) -> None:
-    for _ in range(ACTIVE_LIMIT + 1):
-        meter.grant("acme", 100, expires_at=clock.now + timedelta(days=3))
+def test_many_active_packs_are_read_in_the_order_they_are_used(mei: Browser, meter: Meter, clock: FrozenClock) -> None:
+    total = 2 * PACKS_A_PAGE + 3
+    for number in range(total):
+        meter.grant("acme", 100 + number, expires_at=clock.now + timedelta(days=3 + (7 * number) % total))
+    meter.grant("acme", 50, expires_at=clock.now + timedelta(days=3))
     page = mei.page("/o/acme")
-    assert balance_on(page) == f"{(ACTIVE_LIMIT + 1) * 100:,}"
-    assert f"{ACTIVE_LIMIT + 1} active packs" in page.text
-    assert "Next expiry" not in page.text
-    assert "In use now" not in page.text
+    assert "Next expiry" in page.text
+    assert "150 tokens" in page.text  # PK-1 and the last one expire together
+    assert page.text.count("In use now") == 1
+    assert len(page.having("data-pack")) == PACKS_A_PAGE
+    seen, path = [], "/o/acme"
+    while path:
+        page = mei.page(path)
+        seen += page.having("data-pack")
+        older = older_of(page, "packs-h")
+        path = f"/o/acme{older}" if older else ""
+    packs = [line.pack for line in meter.packs("acme", limit=1_000).items]
+    assert seen == [f"PK-{pack.number}" for pack in sorted(packs, key=lambda pack: pack.burn_order())]
+    assert seen[0] == "PK-1"
+    assert mei.get("/o/acme?packs_after=999").status_code == 400
 
 
 def test_the_ledger_pages_to_its_end_with_every_line_once(mei: Browser, meter: Meter) -> None:

@@ -11,11 +11,13 @@ import pytest
 from tests.builders import after, build_pack
 from tests.doubles import START
 from tokenwell.console.formats import Distance
-from tokenwell.console.gauge import SEGMENT_LIMIT, gauge_of, percent
-from tokenwell.console.presenters import Banner, PackView, balance_view, next_expiry, packs_view, usage_row
+from tokenwell.console.gauge import gauge_of, percent
+from tokenwell.console.listing import Listing
+from tokenwell.console.presenters import Banner, PackView, balance_view, next_expiry, pack_view, packs_view, usage_row
 from tokenwell.core.health import State, Thresholds, state_of
 from tokenwell.core.packs import Pack, PackStatus
 from tokenwell.core.receipts import Balance
+from tokenwell.service.packs import LARGEST, Outstanding
 from tokenwell.service.shapes import PackLine, UsageTotals
 
 LINES = Thresholds(5_000, 1_000)
@@ -109,17 +111,17 @@ def test_the_gauge_has_room_for_both_lines_however_small_the_packs() -> None:
 
 
 def test_the_gauge_folds_all_but_the_largest_packs_into_one() -> None:
-    packs = [pack_of(number, 10 * number) for number in range(1, 10)]
+    packs = Outstanding.among([pack_of(number, 10 * number) for number in range(1, 10)]).largest
     gauge = gauge_of(packs, 450, 450, Thresholds(0, 0))
     widths = [Fraction(each.width.rstrip("%")) for each in gauge.segments]
-    assert len(gauge.segments) == SEGMENT_LIMIT + 1
+    assert len(gauge.segments) == LARGEST + 1
     assert widths[0] == Fraction("13.33")  # the three smallest: 10 + 20 + 30 of 450
     assert abs(sum(widths) - 100) < Fraction(1, 10)
     assert [each.shade for each in gauge.segments] == [1, 1, 1, 1, 1, 2, 3]
 
 
-def test_the_gauge_draws_one_bar_where_the_packs_do_not_tell_the_balance() -> None:
-    assert [each.width for each in gauge_of([], 300, 600, Thresholds(0, 0)).segments] == ["50.00%"]
+def test_the_gauge_draws_one_bar_where_the_packs_hold_more_than_the_balance() -> None:
+    assert [each.width for each in gauge_of([pack_of(1, 400)], 300, 600, Thresholds(0, 0)).segments] == ["50.00%"]
     assert gauge_of([], 0, 0, LINES).segments == ()
 
 
@@ -139,8 +141,7 @@ def test_shares_are_written_as_percentages(share: Fraction, text: str) -> None:
 
 def view_of(pack: Pack, now_seconds: float = 0) -> PackView:
     now = after(now_seconds)
-    line = PackLine(pack=pack, status=pack.status(now))
-    return packs_view([line], counts={}, selected=None, is_whole=True, in_use=None, now=now).rows[0]
+    return pack_view(PackLine(pack=pack, status=pack.status(now)), None, now)
 
 
 @pytest.mark.parametrize(
@@ -171,29 +172,28 @@ def test_a_pack_tells_how_far_its_expiry_is_while_that_matters() -> None:
     assert view_of(expiring).label == "PK-7"
 
 
-def test_the_whole_list_shows_active_packs_in_burn_down_order_then_the_newest() -> None:
-    packs = [
-        pack_of(5, 0, 10, granted_at=after(50)),
-        pack_of(4, 10, granted_at=after(40)),
-        pack_of(3, 10, granted_at=after(30), expires_at=after(9_000)),
-        pack_of(2, 10, granted_at=after(20), priority=-1),
-        pack_of(1, 0, 10, granted_at=after(10)),
-    ]
-    lines = [PackLine(pack=pack, status=pack.status(after(60))) for pack in packs]
-    counts = {PackStatus.ACTIVE: 3, PackStatus.DEPLETED: 2}
-    view = packs_view(lines, counts=counts, selected=None, is_whole=True, in_use=packs[3], now=after(60))
-    assert [row.label for row in view.rows] == ["PK-2", "PK-3", "PK-4", "PK-5", "PK-1"]
-    assert [row.is_in_use for row in view.rows] == [True, False, False, False, False]
-    assert view.is_in_burn_order
-    part = packs_view(lines, counts=counts, selected=None, is_whole=False, in_use=None, now=after(60))
-    assert [row.label for row in part.rows] == ["PK-5", "PK-4", "PK-3", "PK-2", "PK-1"]
-    assert not part.is_in_burn_order
+def listing_of(lines: tuple[PackLine, ...], **fields: Any) -> Listing:
+    """Return a listing with these lines."""
+    defaults: dict[str, Any] = {
+        "next_cursor": None,
+        "is_in_burn_order": False,
+        "status": None,
+        "counts": {},
+        "outstanding": Outstanding(),
+    }
+    return Listing(lines=lines, **(defaults | fields))
+
+
+def test_the_table_marks_the_pack_in_use() -> None:
+    packs = [pack_of(2, 10, granted_at=after(20), priority=-1), pack_of(1, 0, 10, granted_at=after(10))]
+    lines = tuple(PackLine(pack=pack, status=pack.status(after(60))) for pack in packs)
+    view = packs_view(listing_of(lines, outstanding=Outstanding.among(packs[:1])), after(60))
+    assert [(row.label, row.is_in_use) for row in view.rows] == [("PK-2", True), ("PK-1", False)]
 
 
 def test_the_tabs_count_every_status_and_mark_the_one_on_show() -> None:
-    view = packs_view(
-        [], counts={PackStatus.ACTIVE: 3, PackStatus.REVOKED: 1}, selected=PackStatus.REVOKED, is_whole=True, in_use=None, now=START
-    )
+    counts = {PackStatus.ACTIVE: 3, PackStatus.REVOKED: 1}
+    view = packs_view(listing_of((), counts=counts, status=PackStatus.REVOKED), START)
     assert [(tab.status, tab.count, tab.is_current) for tab in view.tabs] == [
         (None, 4, False),
         (PackStatus.ACTIVE, 3, False),
@@ -206,11 +206,11 @@ def test_the_tabs_count_every_status_and_mark_the_one_on_show() -> None:
 def test_the_next_expiry_sums_the_packs_that_expire_together() -> None:
     soon = after(timedelta(days=3).total_seconds())
     packs = [pack_of(1, 10, expires_at=soon), pack_of(2, 5, expires_at=soon), pack_of(3, 9, expires_at=after(10**7)), pack_of(4, 1)]
-    expiry = next_expiry(packs, START)
+    expiry = next_expiry(Outstanding.among(packs), START)
     assert expiry is not None
     assert (expiry.at, expiry.tokens, expiry.distance) == (soon, 15, Distance("day", 3, True))
-    assert next_expiry([pack_of(4, 1)], START) is None
-    assert next_expiry([], START) is None
+    assert next_expiry(Outstanding.among([pack_of(4, 1)]), START) is None
+    assert next_expiry(Outstanding(), START) is None
 
 
 def test_usage_is_what_was_debited_with_refunds_and_overage_beside_it() -> None:

@@ -10,9 +10,6 @@ import msgspec
 from tokenwell.core.health import Thresholds
 from tokenwell.core.packs import Pack
 
-SEGMENT_LIMIT = 6
-"""How many packs are drawn on their own; what the smaller ones hold is drawn as one."""
-
 _END_ANCHOR = Fraction(7, 10)
 """Past this share of the scale a label ends at its mark, so that it stays on the gauge."""
 
@@ -42,10 +39,10 @@ class Gauge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def gauge_of(packs: Sequence[Pack], balance_tokens: int, total_tokens: int, thresholds: Thresholds) -> Gauge:
-    """Return the gauge of `packs`: the active ones in burn-down order. The one in use is drawn rightmost, where the bar shrinks.
+    """Return the gauge of `packs`: the largest active ones in burn-down order. The one in use is drawn rightmost, where the bar
+    shrinks, and what smaller packs hold leftmost, as one.
 
-    The scale is the larger of the packs' total and five quarters of the warning threshold. Packs that do not sum to the balance
-    (there were too many to read) are drawn as one.
+    The scale is the larger of the packs' total and five quarters of the warning threshold.
     """
     scale = max(Fraction(total_tokens), Fraction(5 * thresholds.warning_tokens, 4), Fraction(balance_tokens), Fraction(1))
     return Gauge(
@@ -56,15 +53,12 @@ def gauge_of(packs: Sequence[Pack], balance_tokens: int, total_tokens: int, thre
 
 
 def _shares(packs: Sequence[Pack], balance_tokens: int) -> list[int]:
-    """Return what each segment holds, in burn-down order; the largest packs on their own, the rest last."""
-    remaining = [pack.remaining_tokens for pack in packs]
-    if sum(remaining) != balance_tokens:
-        return [balance_tokens] if balance_tokens else []
-    if len(remaining) <= SEGMENT_LIMIT:
-        return remaining
-    largest = set(sorted(range(len(remaining)), key=lambda index: remaining[index], reverse=True)[:SEGMENT_LIMIT])
-    kept = [tokens for index, tokens in enumerate(remaining) if index in largest]
-    return [*kept, balance_tokens - sum(kept)]
+    """Return what each segment holds, in burn-down order, the rest of the balance last; only the balance where something was
+    written between the reads of both."""
+    largest = [pack.remaining_tokens for pack in packs]
+    rest = balance_tokens - sum(largest)
+    shares = [balance_tokens] if rest < 0 else [*largest, rest]
+    return [tokens for tokens in shares if tokens]
 
 
 def _segments(shares: list[int], scale: Fraction) -> tuple[Segment, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 import msgspec
@@ -11,12 +11,11 @@ from starlette.datastructures import QueryParams
 
 from tokenwell.core.packs import Pack, PackStatus
 from tokenwell.errors import RequestInvalid
-from tokenwell.service.meter import Meter
+from tokenwell.service.packs import Outstanding
 from tokenwell.service.shapes import PackLine
+from tokenwell.service.suite import Suite
 
 PACKS_A_PAGE = 25
-ACTIVE_LIMIT = 200
-"""How many active packs are read for the gauge and the next expiry; where there are more, neither tells them apart."""
 
 ALL = "all"
 
@@ -67,15 +66,17 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """The packs a page shows. `active` are all that are active, in burn-down order, or None where they are too many to read;
-    `is_whole` says that `lines` are all of the status on show."""
+    """The packs a page shows: the active ones in burn-down order, then the others, the newest first. `outstanding` is what stands
+    out among all that are active, which are `active` unless they are too many to look at; `is_in_burn_order` says that there are
+    active ones in `lines`."""
 
     lines: tuple[PackLine, ...]
     next_cursor: str | None
-    is_whole: bool
+    is_in_burn_order: bool
     status: PackStatus | None
     counts: Mapping[PackStatus, int]
-    active: tuple[Pack, ...] | None
+    outstanding: Outstanding
+    active: tuple[Pack, ...] | None = None
 
     @property
     def total(self) -> int:
@@ -83,31 +84,36 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.counts.values())
 
 
-def read_listing(meter: Meter, organization_id: str, asked: Asked) -> Listing:
+def read_listing(suite: Suite, organization_id: str, asked: Asked) -> Listing:
     """Return the packs that `asked` is about, in one read where all of them fit one page."""
-    newest = meter.packs(organization_id, limit=PACKS_A_PAGE)
+    newest = suite.meter.packs(organization_id, limit=PACKS_A_PAGE)
     if newest.next_cursor is None and asked.packs_cursor is None:
-        return Listing(
-            lines=tuple(line for line in newest.items if asked.status in (None, line.status)),
-            next_cursor=None,
-            is_whole=True,
-            status=asked.status,
-            counts=Counter(line.status for line in newest.items),
-            active=_in_burn_order(newest.items),
-        )
+        return _whole(newest.items, asked.status)
     status = asked.status if asked.is_status_chosen else PackStatus.ACTIVE
-    page = meter.packs(organization_id, status=status, cursor=asked.packs_cursor, limit=PACKS_A_PAGE)
-    active = meter.packs(organization_id, status=PackStatus.ACTIVE, limit=ACTIVE_LIMIT)
+    if status is PackStatus.ACTIVE:
+        page = suite.packs.in_burn_order(organization_id, cursor=asked.packs_cursor, limit=PACKS_A_PAGE)
+    else:
+        page = suite.meter.packs(organization_id, status=status, cursor=asked.packs_cursor, limit=PACKS_A_PAGE)
     return Listing(
         lines=page.items,
         next_cursor=page.next_cursor,
-        is_whole=asked.packs_cursor is None and page.next_cursor is None,
+        is_in_burn_order=status is PackStatus.ACTIVE,
         status=status,
-        counts=meter.pack_counts(organization_id),
-        active=_in_burn_order(active.items) if active.next_cursor is None else None,
+        counts=suite.meter.pack_counts(organization_id),
+        outstanding=suite.packs.outstanding(organization_id),
     )
 
 
-def _in_burn_order(lines: Sequence[PackLine]) -> tuple[Pack, ...]:
-    packs = [line.pack for line in lines if line.status is PackStatus.ACTIVE]
-    return tuple(sorted(packs, key=lambda pack: pack.burn_order()))
+def _whole(newest: tuple[PackLine, ...], status: PackStatus | None) -> Listing:
+    """Return all packs of an organization, or those of one status."""
+    active = sorted((line for line in newest if line.status is PackStatus.ACTIVE), key=lambda line: line.pack.burn_order())
+    ordered = (*active, *(line for line in newest if line.status is not PackStatus.ACTIVE))
+    return Listing(
+        lines=tuple(line for line in ordered if status in (None, line.status)),
+        next_cursor=None,
+        is_in_burn_order=bool(active) and status in (None, PackStatus.ACTIVE),
+        status=status,
+        counts=Counter(line.status for line in newest),
+        outstanding=Outstanding.among([line.pack for line in active]),
+        active=tuple(line.pack for line in active),
+    )

@@ -62,8 +62,7 @@ def packs_context(visit: Visit, organization: Organization) -> dict[str, Any]:
     asked = Asked.of(visit.request.query_params)
     balance = meter.balance(organization.id)
     formats = visit.formats(balance.as_of)
-    listing = read_listing(meter, organization.id, asked)
-    active = listing.active or ()
+    listing = read_listing(suite, organization.id, asked)
     ledger = meter.ledger(organization.id, cursor=asked.ledger_cursor, limit=LINES_A_PAGE)
     return (
         frame_of(visit, organization)
@@ -74,14 +73,7 @@ def packs_context(visit: Visit, organization: Organization) -> dict[str, Any]:
             "link": asked.link,
             "sells": not visit.is_embedded and bool(offers_of(visit)),
             "emergency_tokens": suite.emergencies.offered(balance),
-            "packs": packs_view(
-                listing.lines,
-                counts=listing.counts,
-                selected=listing.status,
-                is_whole=listing.is_whole,
-                in_use=active[0] if active else None,
-                now=balance.as_of,
-            ),
+            "packs": packs_view(listing, balance.as_of),
             "packs_cursor": listing.next_cursor,
             "is_first_packs_page": asked.packs_cursor is None,
             "chart": _read_chart(visit, organization.id, asked, formats),
@@ -99,8 +91,7 @@ def packs_context(visit: Visit, organization: Organization) -> dict[str, Any]:
 def _read_top(visit: Visit, balance: Balance, listing: Listing, formats: Formats) -> dict[str, Any]:
     """Return what stands above the packs: the balance, what was used, and the outlook."""
     suite = visit.console.suite
-    active = listing.active or ()
-    view = balance_view(balance, active, listing.total)
+    view = balance_view(balance, listing.outstanding.largest, listing.total)
     told = visit.console.forecasts.of(balance) if listing.total else None
     instants = [formats.midnight(days) for days in range(PAST_DAYS - 1, -1, -1)]
     past = suite.backward.balances(balance.organization_id, instants) if told else []
@@ -109,8 +100,7 @@ def _read_top(visit: Visit, balance: Balance, listing: Listing, formats: Formats
     request, expiring = request_state(visit, balance), expiring_soon(listing.active, told, balance.as_of)
     return {
         "balance": view,
-        "expiry": next_expiry(active, balance.as_of),
-        "is_expiry_known": listing.active is not None,
+        "expiry": next_expiry(listing.outstanding, balance.as_of),
         "usage": used,
         "used_today": used[0].used_tokens,
         "week_average": -(-week_tokens // 7),
@@ -179,7 +169,7 @@ def _read_part(visit: Visit) -> dict[str, Any]:
     organization = organization_of(visit, Scope.PACKS_READ)
     balance = visit.console.meter.balance(organization.id)
     formats = visit.formats(balance.as_of)
-    listing = read_listing(visit.console.meter, organization.id, Asked())
+    listing = read_listing(visit.console.suite, organization.id, Asked())
     return frame_of(visit, organization) | _read_top(visit, balance, listing, formats) | {"f": formats, "seq": balance.seq}
 
 

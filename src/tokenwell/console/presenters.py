@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
@@ -11,9 +11,11 @@ import msgspec
 
 from tokenwell.console.formats import Distance, distance
 from tokenwell.console.gauge import Gauge, gauge_of, percent
+from tokenwell.console.listing import Listing
 from tokenwell.core.health import State, Thresholds
 from tokenwell.core.packs import Pack, PackStatus
 from tokenwell.core.receipts import Balance
+from tokenwell.service.packs import Outstanding
 from tokenwell.service.shapes import PackLine, UsageTotals
 
 
@@ -99,8 +101,9 @@ def pack_label(number: int) -> str:
     return f"PK-{number}"
 
 
-def balance_view(balance: Balance, active: Sequence[Pack], pack_count: int) -> BalanceView:
-    """Return the balance as it is shown; `active` are the packs it sums, in burn-down order, of the `pack_count` ever granted."""
+def balance_view(balance: Balance, largest: Sequence[Pack], pack_count: int) -> BalanceView:
+    """Return the balance as it is shown; `largest` are the largest packs it sums, in burn-down order, of the `pack_count` ever
+    granted."""
     thresholds = Thresholds(balance.warning_tokens, balance.reserve_tokens)
     digits = len(f"{balance.balance_tokens:,}")
     return BalanceView(
@@ -115,7 +118,7 @@ def balance_view(balance: Balance, active: Sequence[Pack], pack_count: int) -> B
         state=balance.state,
         banner=_banner_of(balance, pack_count),
         size="normal" if digits <= 11 else "long" if digits <= 15 else "huge",
-        gauge=gauge_of(active, balance.balance_tokens, balance.active_total_tokens, thresholds) if balance.active_packs else None,
+        gauge=gauge_of(largest, balance.balance_tokens, balance.active_total_tokens, thresholds) if balance.active_packs else None,
     )
 
 
@@ -140,37 +143,22 @@ def usage_row(days: int, totals: Sequence[UsageTotals]) -> UsageRow:
     )
 
 
-def next_expiry(active: Sequence[Pack], now: datetime) -> NextExpiry | None:
+def next_expiry(outstanding: Outstanding, now: datetime) -> NextExpiry | None:
     """Return the soonest expiry among the active packs; None if none of them expires."""
-    soonest = min((pack.expires_at for pack in active if pack.expires_at is not None), default=None)
-    if soonest is None:
+    if outstanding.expires_at is None:
         return None
-    tokens = sum(pack.remaining_tokens for pack in active if pack.expires_at == soonest)
-    return NextExpiry(at=soonest, tokens=tokens, distance=distance(soonest, now))
+    return NextExpiry(at=outstanding.expires_at, tokens=outstanding.expiring_tokens, distance=distance(outstanding.expires_at, now))
 
 
-def packs_view(
-    lines: Sequence[PackLine],
-    *,
-    counts: Mapping[PackStatus, int],
-    selected: PackStatus | None,
-    is_whole: bool,
-    in_use: Pack | None,
-    now: datetime,
-) -> PacksView:
-    """Return the table of `lines`, newest grant first.
-
-    Where they are the whole list (`is_whole`) the active packs come first, in burn-down order.
-    """
-    if is_whole:
-        active = sorted((line for line in lines if line.status is PackStatus.ACTIVE), key=lambda line: line.pack.burn_order())
-        lines = [*active, *(line for line in lines if line.status is not PackStatus.ACTIVE)]
-    everything = StatusTab(status=None, count=sum(counts.values()), is_current=selected is None)
+def packs_view(listing: Listing, now: datetime) -> PacksView:
+    """Return the table of a listing."""
+    counts, selected = listing.counts, listing.status
+    everything = StatusTab(status=None, count=listing.total, is_current=selected is None)
     tabs = (StatusTab(status=status, count=counts.get(status, 0), is_current=status is selected) for status in PackStatus)
     return PacksView(
         tabs=(everything, *tabs),
-        rows=tuple(pack_view(line, in_use, now) for line in lines),
-        is_in_burn_order=is_whole and any(line.status is PackStatus.ACTIVE for line in lines),
+        rows=tuple(pack_view(line, listing.outstanding.in_use, now) for line in listing.lines),
+        is_in_burn_order=listing.is_in_burn_order,
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select, update
+from datetime import datetime
 
+from sqlalchemy import ColumnElement, Connection, and_, func, select, tuple_, update
+
+from tokenwell.core.instants import NEVER_MICROS, from_micros, to_micros
 from tokenwell.core.packs import Pack
 from tokenwell.store.rows import pack_from
 from tokenwell.store.schema import pack as _pack
@@ -14,6 +17,37 @@ def find_pack(connection: Connection, organization_id: str, pack_id: str) -> Pac
     own = (_pack.c.organization_id == organization_id) & (_pack.c.pack_id == pack_id)
     row = connection.execute(select(_pack).where(own)).one_or_none()
     return None if row is None else pack_from(row)
+
+
+def _is_active(organization_id: str, now: datetime) -> ColumnElement[bool]:
+    return and_(_pack.c.organization_id == organization_id, _pack.c.is_open == 1, _pack.c.expires_at > to_micros(now))
+
+
+def in_burn_order(
+    connection: Connection, organization_id: str, *, now: datetime, after: Pack | None, limit: int | None = None
+) -> list[Pack]:
+    """Return the active packs in burn-down order, those after a pack."""
+    order = (_pack.c.priority, _pack.c.expires_at, _pack.c.granted_at, _pack.c.pack_id)
+    query = select(_pack).where(_is_active(organization_id, now)).order_by(*order).limit(limit)
+    if after is not None:
+        query = query.where(tuple_(*order) > tuple_(*after.burn_order()))
+    return [pack_from(row) for row in connection.execute(query)]
+
+
+def largest(connection: Connection, organization_id: str, *, now: datetime, limit: int) -> list[Pack]:
+    """Return the active packs that have the most left, the largest first."""
+    query = select(_pack).where(_is_active(organization_id, now)).order_by(_pack.c.remaining_tokens.desc(), _pack.c.pack_id)
+    return [pack_from(row) for row in connection.execute(query.limit(limit))]
+
+
+def next_expiry(connection: Connection, organization_id: str, *, now: datetime) -> tuple[datetime, int] | None:
+    """Return when the next active packs expire, and what they have left; None where none of them does."""
+    active = _is_active(organization_id, now)
+    soonest = connection.execute(select(func.min(_pack.c.expires_at)).where(active)).scalar_one_or_none()
+    if soonest in (None, NEVER_MICROS):
+        return None
+    tokens = connection.execute(select(func.sum(_pack.c.remaining_tokens)).where(active, _pack.c.expires_at == soonest))
+    return from_micros(soonest), int(tokens.scalar_one())
 
 
 def set_note(connection: Connection, organization_id: str, pack_id: str, note: str) -> None:
