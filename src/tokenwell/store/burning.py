@@ -7,6 +7,7 @@ from sqlalchemy import Connection, func, select
 from tokenwell.core.burnrate import HOUR_MICROS, BurnHistory
 from tokenwell.core.packs import Pack
 from tokenwell.store import schema
+from tokenwell.store.packs import is_open
 from tokenwell.store.rows import pack_from
 
 _pack, _rollup = schema.pack, schema.rollup
@@ -16,7 +17,7 @@ def open_packs(connection: Connection, organization_id: str) -> list[Pack]:
     """Return the packs that nothing has closed and that have something left, in burn-down order."""
     query = (
         select(_pack)
-        .where(_pack.c.organization_id == organization_id, _pack.c.is_open == 1)
+        .where(is_open(organization_id))
         .order_by(_pack.c.priority, _pack.c.expires_at, _pack.c.granted_at, _pack.c.pack_id)
     )
     return [pack_from(row) for row in connection.execute(query)]

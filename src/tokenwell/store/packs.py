@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, func, literal_column, select, tuple_, update
 
 from tokenwell.core.instants import NEVER_MICROS, from_micros, to_micros
 from tokenwell.core.packs import Pack
@@ -19,8 +19,9 @@ def find_pack(connection: Connection, organization_id: str, pack_id: str) -> Pac
     return None if row is None else pack_from(row)
 
 
-def _is_active(organization_id: str, now: datetime) -> ColumnElement[bool]:
-    return and_(_pack.c.organization_id == organization_id, _pack.c.is_open == 1, _pack.c.expires_at > to_micros(now))
+def is_open(organization_id: str) -> ColumnElement[bool]:
+    """Return what tells an organization's open packs. The 1 is no parameter: SQLite would not use the indexes of open packs."""
+    return and_(_pack.c.organization_id == organization_id, _pack.c.is_open == literal_column("1"))
 
 
 def in_burn_order(
@@ -28,7 +29,9 @@ def in_burn_order(
 ) -> list[Pack]:
     """Return the active packs in burn-down order, those after a pack."""
     order = (_pack.c.priority, _pack.c.expires_at, _pack.c.granted_at, _pack.c.pack_id)
-    query = select(_pack).where(_is_active(organization_id, now)).order_by(*order).limit(limit)
+    # The sum keeps SQLite from its index by expiry, with which it would sort all packs to find the first.
+    active = and_(is_open(organization_id), _pack.c.expires_at + literal_column("0") > to_micros(now))
+    query = select(_pack).where(active).order_by(*order).limit(limit)
     if after is not None:
         query = query.where(tuple_(*order) > tuple_(*after.burn_order()))
     return [pack_from(row) for row in connection.execute(query)]
@@ -36,17 +39,21 @@ def in_burn_order(
 
 def largest(connection: Connection, organization_id: str, *, now: datetime, limit: int) -> list[Pack]:
     """Return the active packs that have the most left, the largest first."""
-    query = select(_pack).where(_is_active(organization_id, now)).order_by(_pack.c.remaining_tokens.desc(), _pack.c.pack_id)
-    return [pack_from(row) for row in connection.execute(query.limit(limit))]
+    active = and_(is_open(organization_id), _pack.c.expires_at > to_micros(now))
+    first = select(_pack.c.pack_id).where(active).order_by(_pack.c.remaining_tokens.desc(), _pack.c.pack_id).limit(limit)
+    own = and_(_pack.c.organization_id == organization_id, _pack.c.pack_id.in_(connection.execute(first).scalars().all()))
+    packs = [pack_from(row) for row in connection.execute(select(_pack).where(own))]
+    return sorted(packs, key=lambda pack: (-pack.remaining_tokens, pack.id))
 
 
 def next_expiry(connection: Connection, organization_id: str, *, now: datetime) -> tuple[datetime, int] | None:
     """Return when the next active packs expire, and what they have left; None where none of them does."""
-    active = _is_active(organization_id, now)
-    soonest = connection.execute(select(func.min(_pack.c.expires_at)).where(active)).scalar_one_or_none()
+    own = is_open(organization_id)
+    active = own, _pack.c.expires_at > to_micros(now)
+    soonest = connection.execute(select(func.min(_pack.c.expires_at)).where(*active)).scalar_one_or_none()
     if soonest in (None, NEVER_MICROS):
         return None
-    tokens = connection.execute(select(func.sum(_pack.c.remaining_tokens)).where(active, _pack.c.expires_at == soonest))
+    tokens = connection.execute(select(func.sum(_pack.c.remaining_tokens)).where(own, _pack.c.expires_at == soonest))
     return from_micros(soonest), int(tokens.scalar_one())
 
 

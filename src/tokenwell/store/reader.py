@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import Connection, Select, and_, func, literal_column, select
 
 from tokenwell.core.account import Account
 from tokenwell.core.identifiers import is_organization_id
@@ -19,6 +19,7 @@ from tokenwell.errors import OrganizationNotFound
 from tokenwell.store import schema
 from tokenwell.store.dialects import translate
 from tokenwell.store.isolation import enter
+from tokenwell.store.packs import is_open
 from tokenwell.store.rows import account_from, entry_from, pack_from
 from tokenwell.store.statements import ACCOUNTS_DUE
 
@@ -92,10 +93,10 @@ def due_tokens(connection: Connection, organization_id: str, now: datetime) -> t
     """Return the tokens of packs that have expired by `now` and of holds that have lapsed, but are not yet written as such."""
     micros = to_micros(now)
     expired = select(func.coalesce(func.sum(_pack.c.remaining_tokens), 0)).where(
-        _pack.c.organization_id == organization_id, _pack.c.is_open == 1, _pack.c.expires_at <= micros
+        is_open(organization_id), _pack.c.expires_at <= micros
     )
     lapsed = select(func.coalesce(func.sum(_hold.c.tokens), 0)).where(
-        _hold.c.organization_id == organization_id, _hold.c.status == "open", _hold.c.lapses_at <= micros
+        _hold.c.organization_id == organization_id, _hold.c.status == literal_column("'open'"), _hold.c.lapses_at <= micros
     )
     return int(connection.execute(expired).scalar_one()), int(connection.execute(lapsed).scalar_one())
 
@@ -104,7 +105,7 @@ def active_packs(connection: Connection, organization_id: str, now: datetime) ->
     """Return how many packs are active at `now`, and the sum of their totals."""
     row = connection.execute(
         select(func.count(), func.coalesce(func.sum(_pack.c.total_tokens), 0)).where(
-            _pack.c.organization_id == organization_id, _pack.c.is_open == 1, _pack.c.expires_at > to_micros(now)
+            is_open(organization_id), _pack.c.expires_at > to_micros(now)
         )
     ).one()
     return row[0], int(row[1])

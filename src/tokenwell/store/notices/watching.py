@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, and_, func, literal_column, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tokenwell.core.instants import from_micros, to_micros
@@ -20,7 +20,7 @@ def packs_expiring(connection: Connection, *, after: datetime, until: datetime, 
     rows = connection.execute(
         select(pack)
         .where(
-            pack.c.is_open == 1,
+            pack.c.is_open == literal_column("1"),
             pack.c.remaining_tokens > 0,
             pack.c.expires_at > to_micros(after),
             pack.c.expires_at <= to_micros(until),

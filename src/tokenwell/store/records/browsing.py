@@ -16,11 +16,11 @@ from tokenwell.store import schema
 from tokenwell.store.records.indexing import BLOCK_LINES, DIMENSIONS, is_charged, ledger_sums, mark_of, session_rows
 from tokenwell.store.rows import entry_from
 
-RANGES_A_PAGE = 200
-"""How many separate ranges of lines one page looks through: a page may come out short, and says where to go on."""
+BLOCKS_A_PAGE = 200
+"""How many blocks one page looks through: a page may come out short, and says where to go on."""
 
 LINES_LOOKED_THROUGH = 100_000
-"""How many lines one page, or the sum of a filter that no block answers, looks through at most."""
+"""How many lines that are not summed up yet one page looks through at most, and the sum of a filter that no block answers."""
 
 PROBES = 32
 """How many lines one look for an instant tries."""
@@ -109,25 +109,61 @@ def page(connection: Connection, sieve: Sieve, *, limit: int) -> tuple[list[Numb
 
     At most `limit` lines, and fewer where too much would have to be looked through for them.
     """
-    found: list[Numbered] = []
-    left = LINES_LOOKED_THROUGH
-    for count, (low, high) in enumerate(_ranges(connection, sieve)):
-        if count >= RANGES_A_PAGE or not left:
-            return found, high
-        floor = max(low, high - left)
-        query = (
-            select(_entry)
-            .where(*sieve.conditions(), _entry.c.seq > floor, _entry.c.seq <= high)
-            .order_by(_entry.c.seq.desc())
-            .limit(limit - len(found))
-        )
-        found += _numbered(connection, sieve.organization_id, [entry_from(row) for row in connection.execute(query)])
+    found: list[Entry] = []
+    rest = sieve.after
+    for query, low in _portions(connection, sieve):
+        rest = low
+        found += [entry_from(row) for row in connection.execute(query.limit(limit - len(found)))]
         if len(found) >= limit:
-            return found, found[-1][0].seq - 1
-        if floor > low:
-            return found, floor
-        left -= high - low
-    return found, sieve.after
+            rest = found[-1].seq - 1
+            break
+    return _numbered(connection, sieve.organization_id, found), rest
+
+
+def _portions(connection: Connection, sieve: Sieve) -> Iterator[tuple[Any, int]]:
+    """Yield queries for the lines that pass, the latest first, each with the line it goes back to. First those
+    that are not summed up yet, LINES_LOOKED_THROUGH at most, then those in blocks that have all of the values."""
+    if sieve.upto <= sieve.after:
+        return
+    lines = select(_entry).where(*sieve.conditions()).order_by(_entry.c.seq.desc())
+    if not sieve.values:
+        floor = max(sieve.after, sieve.upto - LINES_LOOKED_THROUGH)
+        yield lines.where(_entry.c.seq > floor, _entry.c.seq <= sieve.upto), floor
+        return
+    mark = mark_of(connection, sieve.organization_id)
+    floor = max(mark, sieve.after, sieve.upto - LINES_LOOKED_THROUGH)
+    blocks: list[int] = []
+    if floor <= mark:
+        first, last = sieve.after // BLOCK_LINES, (min(sieve.upto, mark) - 1) // BLOCK_LINES
+        blocks = [row[0] for row in connection.execute(_block_query(sieve, first, last).limit(BLOCKS_A_PAGE))]
+    if sieve.upto > mark:
+        yield lines.where(_entry.c.seq > floor, _entry.c.seq <= sieve.upto), floor if blocks or floor > mark else sieve.after
+    if blocks:
+        low = blocks[-1] * BLOCK_LINES if len(blocks) == BLOCKS_A_PAGE else 0
+        yield _lines_in_blocks(connection, sieve, blocks[-1], blocks[0]), max(low, sieve.after)
+
+
+def _lines_in_blocks(connection: Connection, sieve: Sieve, first: int, last: int) -> Any:
+    """Return the query for lines that pass in blocks that have all of the values, walked through block by block.
+
+    PostgreSQL would rather read the whole journal once than a few blocks of it: a limit for each block keeps it from that.
+    """
+    blocks = _block_query(sieve, first, last)
+    block = blocks.selected_columns[0]
+    size = literal(BLOCK_LINES, literal_execute=True)
+    here = (
+        *sieve.conditions(),
+        _entry.c.seq > block * size,
+        _entry.c.seq <= (block + 1) * size,
+        _entry.c.seq + literal(0, literal_execute=True) > sieve.after,
+        _entry.c.seq + literal(0, literal_execute=True) <= sieve.upto,
+    )
+    if connection.dialect.name == "postgresql":
+        tables = blocks.get_final_froms()
+        lines = select(_entry).where(*here).correlate(*tables).order_by(_entry.c.seq.desc()).limit(BLOCK_LINES)
+        line = lines.lateral("line").c
+        return blocks.select_from(*tables).with_only_columns(*line).order_by(None).order_by(block.desc(), line.seq.desc())
+    return blocks.with_only_columns(*_entry.c).where(*here).order_by(None).order_by(block.desc(), _entry.c.seq.desc())
 
 
 def _numbered(connection: Connection, organization_id: str, entries: list[Entry]) -> list[Numbered]:
@@ -173,7 +209,7 @@ def _lines_of(blocks: tuple[int, int], sieve: Sieve) -> tuple[int, int]:
 
 def _blocks_of(connection: Connection, sieve: Sieve, first: int, last: int) -> Iterator[int]:
     """Yield the blocks that have all of the values, the latest first, read in portions."""
-    portion = RANGES_A_PAGE + 1
+    portion = BLOCKS_A_PAGE + 1
     while last >= first:
         blocks = [row[0] for row in connection.execute(_block_query(sieve, first, last).limit(portion))]
         yield from blocks

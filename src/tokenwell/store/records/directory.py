@@ -9,7 +9,22 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Integer, Row, Select, and_, case, cast, func, or_, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Select,
+    and_,
+    case,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+)
 
 from tokenwell.core.health import Thresholds
 from tokenwell.core.instants import NEVER_MICROS, to_micros
@@ -31,7 +46,11 @@ def _standing(now: datetime, platform: Thresholds) -> Select[Any]:
     micros = to_micros(now)
     due = (
         select(func.coalesce(func.sum(_pack.c.remaining_tokens), 0))
-        .where(_pack.c.organization_id == _account.c.organization_id, _pack.c.is_open == 1, _pack.c.expires_at <= micros)
+        .where(
+            _pack.c.organization_id == _account.c.organization_id,
+            _pack.c.is_open == literal_column("1"),
+            _pack.c.expires_at <= micros,
+        )
         .scalar_subquery()
     )
     expired = case((_account.c.next_expiry_at <= micros, cast(due, BigInteger)), else_=0)
@@ -107,7 +126,7 @@ def organizations(
         select(func.count())
         .where(
             _pack.c.organization_id == page.c.organization_id,
-            _pack.c.is_open == 1,
+            _pack.c.is_open == literal_column("1"),
             _pack.c.expires_at > to_micros(now),
         )
         .scalar_subquery()

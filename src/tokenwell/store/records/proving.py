@@ -80,7 +80,7 @@ def packs_of_part(
         **_PARTS,
         "expired": and_(_pack.c.revoked_at.is_(None), _pack.c.remaining_tokens > 0, _pack.c.expires_at <= micros),
         "revoked": and_(_pack.c.revoked_at.is_not(None), _pack.c.remaining_tokens > 0),
-        "balance": and_(_pack.c.is_open == 1, _pack.c.expires_at > micros),
+        "balance": and_(_pack.c.is_open == literal_column("1"), _pack.c.expires_at > micros),
     }
     query = select(_pack).where(_pack.c.organization_id == organization_id, conditions[part])
     if before is not None:
@@ -106,7 +106,7 @@ def pack_sums(connection: Connection, organization_id: str, now: datetime) -> Ro
             summed(and_(_pack.c.revoked_at.is_(None), _pack.c.expires_at > micros)).label("active_tokens"),
             summed(expired).label("expired_tokens"),
             summed(revoked).label("revoked_tokens"),
-            summed(and_(_pack.c.is_open == 1, _pack.c.expires_at <= micros)).label("due_tokens"),
+            summed(and_(_pack.c.is_open == literal_column("1"), _pack.c.expires_at <= micros)).label("due_tokens"),
             func.count().label("packs"),
         ).where(_pack.c.organization_id == organization_id)
     ).one()
