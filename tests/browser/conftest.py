@@ -77,9 +77,9 @@ def people(meter: Meter, clock: FrozenClock) -> People:
 def address(meter: Meter, people: People) -> Iterator[str]:
     """Where a server answers; it stops with the test."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(create_console(Suite(meter, people=people), Settings()), lifespan="off", log_level="warning")
-    )
+    suite = Suite(meter, people=people, emergency_limit_tokens=500_000)
+    config = uvicorn.Config(create_console(suite, Settings()), lifespan="off", log_level="warning")
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from datetime import date
 
@@ -17,6 +18,11 @@ from tokenwell.service.suite import Suite
 from tokenwell.service.supply.schedules import Unit
 
 OpenPage = Callable[..., Page]
+EXPORT = (
+    "request_id,created_at,model,input_tokens,output_tokens\n"
+    "r0,2027-01-31T10:00:00Z,gpt-5-mini,100000,24000\n"
+    "elsewhere,2027-01-30T10:00:00Z,claude-sonnet-4.5,5000,800\n"
+)
 
 
 @pytest.fixture
@@ -37,6 +43,12 @@ def suite(meter: Meter, people: People) -> Suite:
         suite.disputes.open("northwind", f"r{number}", note="The reply was in the wrong language, and came twice", by=SYSTEM)
     answered = suite.disputes.list("northwind").items[0]
     suite.disputes.answer("northwind", answered.id, answer="It is the language of the question", by=SYSTEM)
+    meter.create_organization("harbour", name="Harbour Lights")
+    meter.grant("harbour", 900_000)
+    person = people.find("mei@example.com")
+    assert person is not None
+    people.add_member("harbour", person.id, "organization_admin")
+    suite.reconciliations.compare(io.BytesIO(EXPORT.encode()), name="January.csv", by=SYSTEM)
     meter.debit("northwind", 8_765, key="req_of_lina", model="gpt-5-mini")
     return suite
 
@@ -54,7 +66,11 @@ def test_every_page_is_within_reach(open_page: OpenPage, suite: Suite, theme: st
     }
     visits["disputes-of-all"] = "/admin/disputes?show=all"
     visits["dispute-refund"] = f"/o/northwind/disputes/{suite.disputes.list(statuses=OPEN).items[0].id}/refund"
+    visits["reconciliations"] = "/admin/reconciliation"
+    visits["reconciliation"] = f"/admin/reconciliation/{suite.reconciliations.page().items[0].id}"
     own = {
+        "packs-low": "/o/harbour",
+        "emergency": "/o/harbour/emergency",
         "disputes": "/o/northwind/disputes?show=all",
         "dispute": "/o/northwind/dispute?request=req_of_lina",
         "receipt-disputed": "/o/northwind/request?id=r0",
@@ -113,3 +129,37 @@ def test_a_line_is_disputed_from_the_ledger_and_given_back_by_the_platform(open_
     mei.goto("/o/northwind/request?id=req_of_lina")
     expect(mei.locator("[data-dispute]")).to_contain_text("Refunded")
     assert mei.goto("/admin/disputes").status == 404  # type: ignore[union-attr]
+
+
+def test_an_export_is_uploaded_and_compared(open_page: OpenPage, suite: Suite) -> None:
+    page = open_page("ada@example.com", expects="status of 422")
+    page.goto("/admin/reconciliation")
+    page.locator("#file").set_input_files({"name": "broken.csv", "mimeType": "text/csv", "buffer": b"hello"})
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_role("alert")).to_contain_text("cannot be compared")
+    expect(page.locator("#file")).to_be_focused()
+    export = EXPORT.replace("100000", "123456")
+    page.locator("#file").set_input_files({"name": "usage.csv", "mimeType": "text/csv", "buffer": export.encode()})
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator("h1")).to_have_text("usage.csv")
+    expect(page.locator("#unmatched")).to_have_text("1")
+    page.get_by_role("link", name="Day", exact=True).click()
+    expect(page.locator("tr[data-drift]").first).to_contain_text("2027-01-30")
+    assert len(suite.reconciliations.page().items) == 2
+
+
+def test_emergency_tokens_are_taken_with_a_look_before(open_page: OpenPage, suite: Suite) -> None:
+    page = open_page(expects="status of 422")
+    page.goto("/o/harbour")
+    page.get_by_role("link", name="Emergency tokens").click()
+    dialog = page.get_by_role("dialog")
+    dialog.locator("#amount").fill("600k")
+    dialog.locator("#send").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("more than the platform allows")
+    dialog.locator("#amount").fill("400k")
+    expect(dialog.locator("#preview")).to_contain_text("1,300,000")
+    expect(dialog.locator("#until")).to_have_text("400,000")
+    dialog.locator("#send").click()
+    expect(page.locator(".said")).to_contain_text("400,000 emergency tokens were taken")
+    expect(page.locator("#balance")).to_have_text("1,300,000")
+    expect(page.get_by_role("link", name="Emergency tokens")).to_have_count(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Mapping
 from datetime import time
 from typing import Any
@@ -210,7 +211,9 @@ class World:
         channel = suite.subscriptions.add_channel(organization_id, kind=ChannelKind.EMAIL, target="ops@example.com").channel
         invited = suite.invitations.invite(organization_id, email="new@example.com", role="viewer", address_of=str, by=SYSTEM)
         home = suite.invitations.invite(None, email="root@example.com", role="platform_admin", address_of=str, by=SYSTEM)
+        export = io.BytesIO(f"request_id,created_at,model,input_tokens\n{request.request_id},2027-01-31,m,5\n".encode())
         return {
+            "reconciliation": suite.reconciliations.compare(export, by=SYSTEM).reconciliation.id,
             "pack": f"PK-{pack.number}",
             "request": request.request_id,
             "session": f"talk-{organization_id}",

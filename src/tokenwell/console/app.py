@@ -17,7 +17,7 @@ from tokenwell.console import live, operations, pages, security
 from tokenwell.console.access import embedpage, servicespage
 from tokenwell.console.identity import doorpages, memberspage, profile, signin
 from tokenwell.console.notices import alertspage, bellpage
-from tokenwell.console.records import admin, auditpage, disputespage, ledgerpage, packpage, usagepage
+from tokenwell.console.records import admin, auditpage, disputespage, ledgerpage, packpage, reconcilingpage, usagepage
 from tokenwell.console.supply import changes, emergencypage, granting, grantspage, purchasepages, topuppages
 from tokenwell.console.visits import Console, Visit, console_of
 from tokenwell.errors import NotFound, RequestInvalid, StoreError
@@ -32,6 +32,7 @@ _PAGES = (
     packpage,
     ledgerpage,
     disputespage,
+    reconcilingpage,
     emergencypage,
     usagepage,
     live,
