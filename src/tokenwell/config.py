@@ -140,6 +140,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secret_key_file: Annotated[
         str, _about("The file that holds the secret key, where `secret_key` is empty. Empty: `tokenwell.key` beside the database.")
     ] = ""
+    events_kept_days: Annotated[
+        int,
+        _about(
+            "How long events are kept that everybody was told of. 0: for ever. The journal and the audit log always are.",
+            0,
+            36_600,
+            "days",
+        ),
+    ] = 0
     alerts_allowed_hosts: Annotated[
         str,
         _about(

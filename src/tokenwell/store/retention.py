@@ -1,6 +1,6 @@
 """Retention in tables: what is old is deleted, some rows at a time. Every function works in the caller's transaction.
 
-The journal, its idempotency keys, the events and the audit log are never deleted.
+The journal, its idempotency keys and the audit log are never deleted, events only where a setting says so.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Table, delete, select, tuple_
 
 from tokenwell.core.instants import to_micros
-from tokenwell.store.schema import api_write, attempt, delivery, event_read, session, sign_in_failure, told
+from tokenwell.store.schema import api_write, attempt, delivery, event, event_read, session, sign_in_failure, told
 
 CHUNK = 500
 """How many rows are deleted at a time, so that no writer waits long."""
@@ -49,6 +49,14 @@ def delete_marks(connection: Connection, before: datetime) -> int:
 def delete_writes(connection: Connection, before: datetime) -> int:
     """Delete what was answered to writes of the REST API before `before`; return how many."""
     return _delete(connection, api_write, api_write.c.at < to_micros(before))
+
+
+def delete_events(connection: Connection, before: datetime) -> int:
+    """Delete events before `before` that everybody was told of and no delivery is kept of; return how many."""
+    kept = select(delivery.c.delivery_id).where(
+        delivery.c.organization_id == event.c.organization_id, delivery.c.event_id == event.c.event_id
+    )
+    return _delete(connection, event, (event.c.at < to_micros(before)) & event.c.dispatched_at.is_not(None) & ~kept.exists())
 
 
 def _delete(connection: Connection, table: Table, old: ColumnElement[bool]) -> int:

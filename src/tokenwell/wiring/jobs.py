@@ -64,11 +64,16 @@ def _index(parts: Parts, turn: Turn) -> int:
 
 
 def _delete_old(parts: Parts, turn: Turn) -> int:
-    return delete_old(parts.suite.meter.engine, turn)
+    days = parts.settings.events_kept_days
+    return delete_old(parts.suite.meter.engine, turn, events_kept=timedelta(days=days) if days else None)
 
 
 def _finish_topups(parts: Parts, turn: Turn) -> int:
     return parts.suite.topups.finish_approvals()
+
+
+def _finish_redemptions(parts: Parts, turn: Turn) -> int:
+    return parts.suite.codes.finish_redemptions()
 
 
 def _finish_purchases(parts: Parts, turn: Turn) -> int:
@@ -147,6 +152,12 @@ JOBS: tuple[Job[Parts], ...] = (
         work=_finish_topups,
     ),
     Job(
+        name="codes",
+        every=timedelta(minutes=1),
+        does="Completes redemptions of codes that something interrupted before their pack was granted.",
+        work=_finish_redemptions,
+    ),
+    Job(
         name="purchases",
         every=timedelta(minutes=1),
         does="Grants the packs of purchases that were paid and that something interrupted, and asks Stripe about those it told "
@@ -157,7 +168,7 @@ JOBS: tuple[Job[Parts], ...] = (
         name="retention",
         every=timedelta(hours=1),
         does="Deletes expired sessions, failed sign-ins of yesterday, and deliveries that were finished 90 days ago. "
-        "The journal, its idempotency keys, events and the audit log are kept.",
+        "Events too, where `TOKENWELL_EVENTS_KEPT_DAYS` says so. The journal, its idempotency keys and the audit log are kept.",
         work=_delete_old,
     ),
 )

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from tests.builders import after
 from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
+from tests.service.supply.victim import die_at_grant
 from tokenwell.core.amounts import MAX_TOKENS
 from tokenwell.core.codes import code_of, written
 from tokenwell.core.happenings import Actor, ActorKind
@@ -26,7 +27,7 @@ from tokenwell.errors import (
     StoreUnavailable,
 )
 from tokenwell.service.meter import Meter
-from tokenwell.service.supply.codes import FAILURE_WINDOW, MOST_FAILURES, Codes
+from tokenwell.service.supply.codes import FAILURE_WINDOW, MOST_FAILURES, UNFINISHED_AFTER, Codes
 from tokenwell.store import schema
 from tokenwell.store.reader import reading
 
@@ -72,6 +73,42 @@ def test_a_code_becomes_a_pack(meter: Meter, codes: Codes, clock: FrozenClock) -
     with reading(meter.engine) as connection:
         acts = [row[0] for row in connection.execute(select(schema.act.c.action).order_by(schema.act.c.act_id))]
     assert acts == ["codes.create", "pack.grant", "code.redeem"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_redemption_whose_process_was_killed_is_finished_by_the_job(
+    when: str, database_url: str, meter: Meter, codes: Codes, clock: FrozenClock
+) -> None:
+    code, redeemed_at = one(codes), clock()
+    die_at_grant(when, url=database_url, now=redeemed_at.isoformat(), organization="acme", code=code)
+    assert codes.finish_redemptions() == 0  # it may be going on yet
+    clock.advance(UNFINISHED_AFTER + timedelta(seconds=1))
+    assert codes.finish_redemptions() == 1
+    assert codes.finish_redemptions() == 0
+    (line,) = meter.packs("acme").items
+    assert (line.pack.total_tokens, line.pack.expires_at) == (1_000_000, redeemed_at + timedelta(days=30))
+    with pytest.raises(RequestInvalid):
+        codes.redeem("other", code, by=VIC)
+    with reading(meter.engine) as connection:
+        acts = [row[0] for row in connection.execute(select(schema.act.c.action).order_by(schema.act.c.act_id))]
+    assert acts == ["codes.create", "pack.grant", "code.redeem"]
+
+
+def test_a_redemption_that_is_refused_in_the_end_leaves_the_code_free(
+    meter: Meter, codes: Codes, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise StoreUnavailable
+
+    code = one(codes, valid_days=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(meter.batcher, "submit", fail)
+        with pytest.raises(StoreUnavailable):
+            codes.redeem("acme", code, by=MEI)
+    clock.advance(timedelta(days=2))  # by now its pack would have expired
+    assert codes.finish_redemptions() == 1
+    assert meter.packs("acme").items == ()
+    assert codes.redeem("other", code, by=VIC).pack.total_tokens == 1_000_000
 
 
 def test_a_code_works_once_and_typed_again_by_the_same_gives_the_first_answer(

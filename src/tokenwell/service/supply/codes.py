@@ -2,14 +2,15 @@
 
 A code is shown once, when its batch is made; the database holds its SHA-256, which is enough for 90 random bits. It is redeemed
 for one organization: claimed for it first, then granted under a key of its own, so that it never grants twice and what was
-interrupted is completed by typing it again. Wrong codes are all refused alike, and only so many may be tried.
+interrupted is completed by typing it again, or by `finish_redemptions`. Wrong codes are all refused alike, and only so many may
+be tried.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -22,10 +23,10 @@ from tokenwell.core.identifiers import check_label
 from tokenwell.core.instants import to_utc
 from tokenwell.core.packs import NOTE_LIMIT, PRIORITY_LIMIT
 from tokenwell.core.receipts import Granted
-from tokenwell.errors import NotFound, RequestInvalid, RequestsLimited, StoreError, TokenwellError
+from tokenwell.errors import Conflict, NotFound, RequestInvalid, RequestsLimited, StoreError, TokenwellError
 from tokenwell.service.acts import record
 from tokenwell.service.meter import Meter
-from tokenwell.service.pages import check_limit, page_of
+from tokenwell.service.pages import PAGE_LIMIT, check_limit, page_of
 from tokenwell.service.ports import Page, new_id
 from tokenwell.store.access.creations import claim
 from tokenwell.store.identity import people
@@ -43,6 +44,9 @@ VALID_LIMIT_DAYS = 36_600
 FAILURE_WINDOW = timedelta(minutes=15)
 MOST_FAILURES = 10
 """How many wrong codes within the window bar an organization, and a person, from trying again."""
+
+UNFINISHED_AFTER = timedelta(minutes=1)
+"""How long a redemption may take before it counts as interrupted."""
 
 _KEY = "code:{}"
 
@@ -148,7 +152,23 @@ class Codes:
             with transaction(self._engine) as connection:
                 people.add_failure(connection, subjects, now, new_id("try"))
             raise _refusal()
-        with self._freed_if_refused(code_hash, organization_id):
+        return self._granted(code, organization_id)
+
+    def finish_redemptions(self) -> int:
+        """Grant the packs of codes that were claimed a while ago and that something interrupted; returns how many there were."""
+        with reading(self._engine) as connection:
+            found = store.unfinished_codes(connection, self._meter.clock() - UNFINISHED_AFTER, PAGE_LIMIT)
+        for code in found:
+            assert code.redeemed_for is not None
+            with suppress(Conflict, NotFound, RequestInvalid):  # refused, the code is free again, as if it had not been typed
+                self._granted(code, code.redeemed_for)
+        return len(found)
+
+    def _granted(self, code: Code, organization_id: str) -> Granted:
+        """Grant the pack of a code that an organization has claimed, or replay that, and note it."""
+        by = code.redeemed_by
+        assert by is not None
+        with self._freed_if_refused(code.code_hash, organization_id):
             granted = self._meter.grant(
                 organization_id,
                 code.batch.amount_tokens,
@@ -159,10 +179,10 @@ class Codes:
                 by=by,
             )
         with transaction(self._engine) as connection:
-            if store.set_pack(connection, code_hash, granted.pack.id):
-                facts = {"batch_id": code.batch.id, "pack_id": granted.pack.id}
+            if store.set_pack(connection, code.code_hash, granted.pack.id):
+                facts, at = {"batch_id": code.batch.id, "pack_id": granted.pack.id}, self._meter.clock()
                 record(
-                    connection, by=by, at=now, organization_id=organization_id, action="code.redeem", subject=code.id, after=facts
+                    connection, by=by, at=at, organization_id=organization_id, action="code.redeem", subject=code.id, after=facts
                 )
         return granted
 

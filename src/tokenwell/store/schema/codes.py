@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, PrimaryKeyConstraint, SmallInteger, Table, Text
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, PrimaryKeyConstraint, SmallInteger, Table, Text, text
 
 from tokenwell.store.schema.columns import Id, Instant, Tokens, metadata
 
@@ -36,4 +36,11 @@ code = Table(
     Column("pack_id", Id),
     PrimaryKeyConstraint("organization_id", "code_hash"),
     Index("ix_code_batch", "organization_id", "batch_id"),
+    Index(
+        "ix_code_unfinished",
+        "organization_id",
+        "redeemed_at",
+        sqlite_where=text("redeemed_for IS NOT NULL AND pack_id IS NULL"),
+        postgresql_where=text("redeemed_for IS NOT NULL AND pack_id IS NULL"),
+    ),
 )

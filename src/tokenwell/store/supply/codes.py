@@ -33,12 +33,14 @@ class CodeBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Code(msgspec.Struct, frozen=True, kw_only=True):
-    """One code of a batch, and by whom it was redeemed."""
+    """One code of a batch, for whom and by whom it was redeemed."""
 
     id: str
+    code_hash: bytes
     batch: CodeBatch
     redeemed_for: str | None = None
     redeemed_at: datetime | None = None
+    redeemed_by: Actor | None = None
     pack_id: str | None = None
 
 
@@ -119,13 +121,28 @@ def find_code(connection: Connection, code_hash: bytes) -> Code | None:
     if row is None:
         return None
     batch = connection.execute(select(_batch).where(_batch.c.organization_id == PLATFORM, _batch.c.batch_id == row[3])).one()
+    return _code_from(row, _batch_from(batch))
+
+
+def _code_from(row: Sequence[Any], batch: CodeBatch) -> Code:
     return Code(
         id=row[2],
-        batch=_batch_from(batch),
+        code_hash=row[1],
+        batch=batch,
         redeemed_for=row[4],
         redeemed_at=None if row[5] is None else from_micros(row[5]),
+        redeemed_by=None if row[6] is None else msgspec.json.decode(row[6], type=Actor),
         pack_id=row[7],
     )
+
+
+def unfinished_codes(connection: Connection, before: datetime, limit: int) -> list[Code]:
+    """Return codes that were claimed before an instant and have no pack yet, the longest ago first."""
+    own = (_code.c.organization_id == PLATFORM) & _code.c.redeemed_for.is_not(None) & _code.c.pack_id.is_(None)
+    query = select(_code).where(own, _code.c.redeemed_at < to_micros(before)).order_by(_code.c.redeemed_at).limit(limit)
+    rows = connection.execute(query).all()
+    batches = {name: find_batch(connection, name) for name in {row[3] for row in rows}}
+    return [_code_from(row, batch) for row in rows if (batch := batches[row[3]]) is not None]
 
 
 def claim_code(connection: Connection, code_hash: bytes, *, organization_id: str, at: datetime, by: Actor) -> bool:
