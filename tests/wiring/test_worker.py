@@ -43,13 +43,18 @@ def test_a_worker_told_to_stop_ends_the_delivery_it_is_at(number: int, tmp_path:
             try:
                 receiver.wait_for(1)
                 worker.send_signal(number)
+                assert worker.stderr is not None
+                lines = [next(worker.stderr)]
+                while "worker_stopping" not in lines[-1]:
+                    lines.append(next(worker.stderr))
                 is_stopping.set()
-                _, err = worker.communicate(timeout=PATIENCE_SECONDS)
+                _, rest = worker.communicate(timeout=PATIENCE_SECONDS)
             finally:
+                is_stopping.set()
                 worker.kill()
         assert len(receiver.requests) == 1
-    assert worker.returncode == 0, err
-    told = [json.loads(line)["event"] for line in err.splitlines()]
+    told = [json.loads(line)["event"] for line in [*lines, *rest.splitlines()]]
+    assert worker.returncode == 0, told
     assert (told[0], told[-1]) == ("worker_started", "worker_stopped")
     with wiring.open_meter(settings) as meter:
         suite = wiring.open_suite(meter, settings)

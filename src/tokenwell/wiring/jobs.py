@@ -214,8 +214,13 @@ def _opened(settings: Settings, clock: Clock) -> Iterator[Suite]:
 async def _work(suite: Suite, settings: Settings, ready: Callable[[], None]) -> None:
     runner = open_runner(suite, settings)
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        _log.info("worker_stopping")
+        runner.stop()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, runner.stop)
+        loop.add_signal_handler(number, stop)
     _log.info("worker_started", settings=repr(settings))
     ready()
     await runner.run()
