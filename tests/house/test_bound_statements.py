@@ -23,6 +23,7 @@ UNBOUND = {
     "codes, offers, platform keys, rates, reconciliations and jobs are the platform's": """
         Offers.create Offers.get Offers.list Offers.withdraw
         Codes._claimed Codes._freed_if_refused Codes.create Codes.get Codes.list Codes.redeem Codes.revoke
+        Codes._granted Codes.finish_redemptions
         PlatformKeys.create PlatformKeys.list PlatformKeys.revoke add_rates rates set_rate
         Reconciliations._beside Reconciliations._found Reconciliations._known Reconciliations.compare Reconciliations.get
         Reconciliations.page Runner._make_known Runner._take _Shift._give_back _Shift._lengthen job_records
