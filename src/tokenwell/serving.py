@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -102,6 +104,33 @@ def stopped_by_signals() -> Iterator[None]:
         pass
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def told_to_stop(tell: Callable[[], None]) -> Iterator[None]:
+    """Call `tell`, on the running event loop, as soon as SIGINT or SIGTERM comes: before the requests in progress are waited for.
+
+    What else listens to these signals hears them as before. Where nothing does, or in a thread that hears none, nothing is told.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in found.items() if callable(handler)}
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(tell)
+        before[signal.Signals(number)](number, frame)
+
+    for number in before:
+        signal.signal(number, hear)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is hear:
+                signal.signal(number, handler)
 
 
 def _config(app: Any, *, workers: int = 1, factory: bool = False) -> uvicorn.Config:

@@ -48,6 +48,16 @@ async def test_pages_hear_of_their_own_organization_only() -> None:
     assert hub.newest("acme") is None
 
 
+async def test_every_stream_ends_where_the_process_stops() -> None:
+    hub = Hub(lambda names: {name: pulse(1) for name in names}, poll_seconds=0.001)
+    before = hub.join("acme")
+    hub.end()
+    later = hub.join("beta")
+    while await before.get() is not None:
+        pass
+    assert await later.get() is None
+
+
 async def test_a_slow_page_gets_the_newest_and_an_outage_is_outlived() -> None:
     numbers = iter(range(1, 1_000))
     failures = iter([True, False, True] + [False] * 1_000)

@@ -33,25 +33,33 @@ LIFETIME_SECONDS = 300.0
 """How long one stream lasts: the page then opens the next, and is asked again who it is."""
 
 
+Heard = asyncio.Queue[Pulse | None]
+
+
 class Hub:
     """The open pages of this process, by organization. Its task runs while any page is open."""
 
     def __init__(self, read: Callable[[Sequence[str]], dict[str, Pulse]], poll_seconds: float = POLL_SECONDS) -> None:
         self._read = read
         self._poll_seconds = poll_seconds
-        self._open: dict[str, set[asyncio.Queue[Pulse]]] = {}
+        self._open: dict[str, set[Heard]] = {}
         self._seen: dict[str, Pulse] = {}
         self._task: asyncio.Task[None] | None = None
+        self._has_ended = False
 
-    def join(self, organization_id: str) -> asyncio.Queue[Pulse]:
-        """Open a page: what its queue gives is the newest pulse of the organization; what nobody took is replaced."""
-        queue: asyncio.Queue[Pulse] = asyncio.Queue(maxsize=1)
+    def join(self, organization_id: str) -> Heard:
+        """Open a page: what its queue gives is the newest pulse of the organization; what nobody took is replaced. None is the
+        last: the page is to ask somebody else."""
+        queue: Heard = asyncio.Queue(maxsize=1)
         self._open.setdefault(organization_id, set()).add(queue)
+        if self._has_ended:
+            queue.put_nowait(None)
+            return queue
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch())
         return queue
 
-    def leave(self, organization_id: str, queue: asyncio.Queue[Pulse]) -> None:
+    def leave(self, organization_id: str, queue: Heard) -> None:
         """Close a page."""
         queues = self._open.get(organization_id, set())
         queues.discard(queue)
@@ -60,7 +68,7 @@ class Hub:
             self._seen.pop(organization_id, None)
 
     async def _watch(self) -> None:
-        while self._open:
+        while self._open and not self._has_ended:
             try:
                 pulses = await run_in_threadpool(self._read, tuple(self._open))
             except StoreError:
@@ -71,7 +79,13 @@ class Hub:
                     self._tell(organization_id, pulse)
             await asyncio.sleep(self._poll_seconds)
 
-    def _tell(self, organization_id: str, pulse: Pulse) -> None:
+    def end(self) -> None:
+        """End every stream, those that are opened from now on at once: this process stops."""
+        self._has_ended = True
+        for organization_id in self._open:
+            self._tell(organization_id, None)
+
+    def _tell(self, organization_id: str, pulse: Pulse | None) -> None:
         for queue in self._open.get(organization_id, ()):
             if queue.full():
                 queue.get_nowait()
@@ -131,7 +145,7 @@ async def _events(visit: Visit, organization_id: str, after: int | None) -> Asyn
                 now = visit.console.meter.clock()
                 yield _event("beat", {"at": visit.formats(now).clock(now)})
                 continue
-            if not await run_in_threadpool(_may_still, visit, organization_id):
+            if pulse is None or not await run_in_threadpool(_may_still, visit, organization_id):
                 return
             told = await run_in_threadpool(_told, visit, organization_id, pulse, after, rings=pulse.event_id != rung)
             rung = pulse.event_id

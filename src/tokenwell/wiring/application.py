@@ -19,6 +19,7 @@ from tokenwell.gateway.app import create_gateway
 from tokenwell.observability import METRICS_CONTENT_TYPE, render_metrics
 from tokenwell.service.jobs import Runner
 from tokenwell.service.ports import Clock, system_clock
+from tokenwell.serving import told_to_stop
 from tokenwell.wiring.answers import App, Message, Observed, Receive, Send, answer, not_open
 from tokenwell.wiring.jobs import Parts, open_runner
 from tokenwell.wiring.opening import open_patiently, open_suite, spool_directory
@@ -84,7 +85,9 @@ class Application:
         self._gateway = Observed("gateway", gateway)
         self._api = Observed("api", create_api(suite, settings))
         self._webhooks = Observed("api", create_webhooks(suite))
-        self._console = Observed("console", create_console(suite, settings))
+        console = create_console(suite, settings)
+        self._opened.enter_context(told_to_stop(console.state.hub.end))
+        self._console = Observed("console", console)
         self._ping = meter.aio.ping
         if settings.run_jobs:
             self._run_jobs(open_runner(suite, settings))
