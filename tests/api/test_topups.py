@@ -116,3 +116,16 @@ async def test_a_schedule_is_made_once_and_paused_resumed_and_ended(api: httpx2.
     for wrong in ({"zone": "Nowhere"}, {"at": "25:00"}, {"unit": "year"}, {"every": 0}, {"amount": "0"}, {"first_day": "x"}):
         answer = await api.post(f"{AT}/schedules", json=plan | wrong, headers=key())
         assert answer.status_code == 400, answer.text
+
+
+async def test_a_request_is_taken_back_by_its_own_key_or_an_administrators(platform: Platform) -> None:
+    own, other = (platform.issue([Scope.TOPUPS_WRITE, Scope.TOPUPS_READ], OWN) for _ in range(2))
+    administrator = platform.issue([Scope.TOPUPS_WRITE, Scope.MEMBERS_WRITE], OWN)
+    path = f"/v1/organizations/{OWN}/topups"
+    for taker in (own, administrator):
+        async with platform.client(own) as asker, platform.client(other) as stranger, platform.client(taker) as entitled:
+            asked = (await asker.post(path, json={"amount": "5M"}, headers=key())).json()
+            refused = await stranger.post(f"{path}/{asked['id']}/cancel", headers=key())
+            assert (refused.status_code, refused.json()["code"]) == (403, "scope_missing")
+            taken = await entitled.post(f"{path}/{asked['id']}/cancel", headers=key())
+            assert (taken.status_code, taken.json()["status"]) == (200, "cancelled")

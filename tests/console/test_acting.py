@@ -30,7 +30,8 @@ def fields_of(page: Page) -> dict[str, str]:
     found = {
         each["name"]: each.get("value", "") for each in Page(form).all("input") if each.get("type") not in ("radio", "checkbox")
     }
-    chosen = {each["name"]: each["value"] for each in Page(form).all("input", type="radio") if "checked" in each}
+    marked = [*Page(form).all("input", type="radio"), *Page(form).all("input", type="checkbox")]
+    chosen = {each["name"]: each["value"] for each in marked if "checked" in each}
     selected = re.findall(r'<select[^>]* name="(\w+)".*?<option value="([^"]*)" selected', form, re.DOTALL)
     return {name: value for name, value in (found | chosen | dict(selected)).items() if name != "next"}
 

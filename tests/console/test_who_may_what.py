@@ -98,6 +98,7 @@ ROWS: dict[str, str] = {
     f"{_O}/services/{{service}}/edit": Scope.SERVICES_WRITE,
     f"{_O}/services/{{service}}/{{act}}": Scope.SERVICES_WRITE,
     f"{_O}/keys/new": Scope.SERVICES_WRITE,
+    f"{_O}/keys/{{key}}/edit": Scope.SERVICES_WRITE,
     f"{_O}/keys/{{key}}/revoke": Scope.SERVICES_WRITE,
     f"{_O}/members": Scope.MEMBERS_READ,
     f"{_O}/members/invite": Scope.MEMBERS_WRITE,

@@ -140,8 +140,11 @@ def decline_topup(call: CurrentCall, organization_id: OrganizationId, topup_id: 
 
 @router.post(_OF_AN_ORGANIZATION + "/{topup_id}/cancel", **writes(Scope.TOPUPS_WRITE, "Cancel a request", answer=topups.Topup))
 def cancel_topup(call: CurrentCall, organization_id: OrganizationId, topup_id: TopupId) -> Response:
-    """Take a request back; again changes nothing."""
-    return call.answer(topup_view(call.suite.topups.cancel(organization_id, topup_id, by=call.caller.actor)))
+    """Take a request back: one's own, or as an administrator's key any. Again changes nothing."""
+    caller = call.caller
+    is_administrator = any(caller.principal.may(each, organization_id) for each in (Scope.TOPUPS_DECIDE, Scope.MEMBERS_WRITE))
+    cancelled = call.suite.topups.cancel(organization_id, topup_id, by=caller.actor, is_administrator=is_administrator)
+    return call.answer(topup_view(cancelled))
 
 
 def topup_view(topup: Topup) -> topups.Topup:

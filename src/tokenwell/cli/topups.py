@@ -132,7 +132,7 @@ def cancel(call: Call, organization: str, topup_id: str | None) -> None:
       tokenwell topup cancel acme
     """
     with wiring.open_services(call.settings()) as suite:
-        cancelled = suite.topups.cancel(organization, _find(suite, organization, topup_id).id, by=me())
+        cancelled = suite.topups.cancel(organization, _find(suite, organization, topup_id).id, by=me(), is_administrator=True)
     call.show(cancelled, f"Cancelled {cancelled.id}.")
 
 

@@ -182,6 +182,7 @@ class KeyChanges(Body, frozen=True, kw_only=True):
     """What of a key is to change; what is not sent stays."""
 
     name: str | UnsetType = UNSET
+    expires_at: datetime | UnsetType | None = UNSET
     scopes: tuple[Scope, ...] | UnsetType | None = UNSET
     models: tuple[str, ...] | UnsetType | None = UNSET
     requests_per_minute: _Count | UnsetType | None = UNSET

@@ -8,6 +8,8 @@ import pytest
 
 from tests.console.browsing import Browser, Page
 from tests.console.test_acting import fields_of
+from tests.doubles import FrozenClock
+from tokenwell.service.access.keys import KeyScope
 from tokenwell.service.meter import Meter
 from tokenwell.service.suite import Suite
 
@@ -139,3 +141,48 @@ def test_a_forged_form_changes_nothing(mei: Browser, meter: Meter) -> None:
     fields = fields_of(mei.page("/o/acme/services/new")) | {"name": "Forged"}
     assert mei.post("/o/acme/services/new", fields, origin="https://elsewhere.example").status_code == 403
     assert Suite(meter).services.list("acme").items == ()
+
+
+@pytest.mark.usefixtures("granted")
+def test_the_terms_of_a_key_are_changed_and_its_secret_stays(mei: Browser, meter: Meter, clock: FrozenClock) -> None:
+    send(mei, "/o/acme/keys/new", name="one", tokens_per_day="200k", expires="30")
+    (key,) = Suite(meter).keys.list("acme").items
+    path = f"/o/acme/keys/{key.id}/edit"
+    form = mei.page(path)
+    assert form.all("input", id="tokens_per_day")[0]["value"] == "200000"
+    assert [each["value"] for each in form.all("input", name="expires", checked="")] == ["kept"]
+    typed = {"name": "two", "tokens_per_day": "", "requests_per_minute": "60", "models": "gpt-5*", "scope.embed": ""}
+    assert send(mei, path, **typed)[0] == 303
+    (changed,) = Suite(meter).keys.list("acme").items
+    assert (changed.name, changed.tokens_per_day, changed.requests_per_minute) == ("two", None, 60)
+    assert (changed.models, changed.scopes) == (("gpt-5*",), (KeyScope.GENERATE, KeyScope.MODELS))
+    assert (changed.expires_at, changed.prefix) == (key.expires_at, key.prefix)
+    assert "only: generate, models" in mei.page("/o/acme/services").text
+    assert send(mei, path, expires="date", date=f"{clock.now:%Y-%m-%d}")[0] == 303
+    assert send(mei, path, expires="never")[0] == 303
+    assert Suite(meter).keys.get("acme", key.id).expires_at is None
+    lines = Suite(meter).audit.list("acme").items
+    assert [line.act.action for line in lines].count("key.update") == 3
+
+
+@pytest.mark.usefixtures("granted")
+def test_what_a_key_cannot_be_changed_to_stays_on_show(mei: Browser, meter: Meter) -> None:
+    key = Suite(meter).keys.create("acme", name="one").key
+    path = f"/o/acme/keys/{key.id}/edit"
+    nothing = {"scope.generate": "", "scope.embed": "", "scope.models": ""}
+    status, page, _ = send(mei, path, name="two", **nothing)
+    assert (status, "Choose at least one." in page.text) == (422, True)
+    assert page.all("input", id="name")[0]["value"] == "two"
+    assert send(mei, path, tokens_per_day="much")[0] == 422
+    assert send(mei, path, expires="date", date="2020-01-01")[0] == 422
+    assert Suite(meter).keys.get("acme", key.id) == key
+    Suite(meter).keys.revoke("acme", key.id)
+    status, page, _ = send(mei, path, name="two")
+    assert (status, "Nothing was changed" in page.text) == (422, True)
+
+
+@pytest.mark.usefixtures("granted")
+def test_a_new_key_may_do_less_than_all(mei: Browser, meter: Meter) -> None:
+    send(mei, "/o/acme/keys/new", name="one", **{"scope.generate": "", "scope.models": ""})
+    (key,) = Suite(meter).keys.list("acme").items
+    assert key.scopes == (KeyScope.EMBED,)

@@ -14,7 +14,15 @@ import sqlalchemy
 from tests.builders import after
 from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
-from tokenwell.errors import CredentialsInvalid, KeyRevoked, NotFound, OrganizationNotFound, RequestInvalid, TimestampNaive
+from tokenwell.errors import (
+    Conflict,
+    CredentialsInvalid,
+    KeyRevoked,
+    NotFound,
+    OrganizationNotFound,
+    RequestInvalid,
+    TimestampNaive,
+)
 from tokenwell.service.access import remembering
 from tokenwell.service.access.keys import Keys
 from tokenwell.service.access.remembering import CACHE_LIFETIME, TOUCH_INTERVAL
@@ -264,3 +272,23 @@ def test_many_threads_may_ask_at_once(keys: Keys, clock: FrozenClock) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_keys_expiry_is_moved_and_counts_at_once(meter: Meter, keys: Keys, clock: FrozenClock) -> None:
+    created = keys.create("acme", name="one", expires_at=after(60))
+    keys.authenticate(created.secret)
+    moved = keys.update("acme", created.key.id, expires_at=after(120))
+    assert moved.expires_at == after(120)
+    clock.advance(timedelta(seconds=90))
+    assert keys.authenticate(created.secret).id == created.key.id
+    clock.advance(timedelta(seconds=60))
+    with pytest.raises(CredentialsInvalid):
+        keys.authenticate(created.secret)
+    assert keys.update("acme", created.key.id, name="two").expires_at == after(120)  # what has passed may stay as it is
+    assert keys.update("acme", created.key.id, expires_at=None).expires_at is None
+    assert keys.authenticate(created.secret).name == "two"
+    with pytest.raises(RequestInvalid):
+        keys.update("acme", created.key.id, expires_at=after(0))
+    keys.revoke("acme", created.key.id)
+    with pytest.raises(Conflict):
+        keys.update("acme", created.key.id, name="three")

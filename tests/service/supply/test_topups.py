@@ -19,6 +19,7 @@ from tokenwell.errors import (
     AmountInvalid,
     OrganizationNotFound,
     RequestInvalid,
+    ScopeMissing,
     StoreUnavailable,
     TopupClosed,
     TopupNotFound,
@@ -194,7 +195,7 @@ def test_a_declined_request_says_why_and_stays_declined(meter: Meter, topups: To
     for change in (
         lambda: topups.decline("acme", topup.id, reason="Never", by=ROOT),
         lambda: topups.approve("acme", topup.id, by=ROOT),
-        lambda: topups.cancel("acme", topup.id, by=MEI),
+        lambda: topups.cancel("acme", topup.id, by=MEI, is_administrator=False),
     ):
         with pytest.raises(TopupClosed):
             change()
@@ -206,12 +207,22 @@ def test_a_declined_request_says_why_and_stays_declined(meter: Meter, topups: To
 
 def test_a_request_can_be_taken_back(meter: Meter, topups: Topups) -> None:
     topup = topups.ask("acme", "5M", by=MEI)
-    cancelled = topups.cancel("acme", topup.id, by=MEI)
+    cancelled = topups.cancel("acme", topup.id, by=MEI, is_administrator=False)
     assert cancelled.status is TopupStatus.CANCELLED
-    assert topups.cancel("acme", topup.id, by=MEI) == cancelled
+    assert topups.cancel("acme", topup.id, by=MEI, is_administrator=False) == cancelled
     with pytest.raises(TopupClosed):
         topups.approve("acme", topup.id, by=ROOT)
     assert [action for action, _ in happenings(meter, schema.act, "action")] == ["topup.ask", "topup.cancel"]
+
+
+def test_a_request_of_somebody_else_is_taken_back_by_administrators_alone(topups: Topups) -> None:
+    topup = topups.ask("acme", "5M", by=MEI)
+    stranger = Actor(kind=ActorKind.PLATFORM_KEY, id=MEI.id, name=MEI.name)
+    for other in (ROOT, stranger):
+        with pytest.raises(ScopeMissing):
+            topups.cancel("acme", topup.id, by=other, is_administrator=False)
+    assert topups.get("acme", topup.id) == topup
+    assert topups.cancel("acme", topup.id, by=ROOT, is_administrator=True).status is TopupStatus.CANCELLED
 
 
 def test_another_organizations_request_does_not_exist(topups: Topups) -> None:
@@ -220,7 +231,7 @@ def test_another_organizations_request_does_not_exist(topups: Topups) -> None:
         lambda: topups.get("other", topup.id),
         lambda: topups.approve("other", topup.id, by=ROOT),
         lambda: topups.decline("other", topup.id, reason="no", by=ROOT),
-        lambda: topups.cancel("other", topup.id, by=MEI),
+        lambda: topups.cancel("other", topup.id, by=MEI, is_administrator=False),
         lambda: topups.get("acme", "top_nothing"),
     ):
         with pytest.raises(TopupNotFound):

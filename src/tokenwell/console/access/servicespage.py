@@ -12,12 +12,17 @@ from tokenwell.console.frame import frame_of, organization_of, path_of, reads
 from tokenwell.console.sheets import listed, refused, sheet_of
 from tokenwell.console.visits import Visit
 from tokenwell.errors import AiStopped, Conflict, NotFound, RequestInvalid
-from tokenwell.service.access.keys import GatewayKey
+from tokenwell.service.access.keys import GatewayKey, KeyScope
 from tokenwell.service.access.scopes import Scope
 from tokenwell.service.access.services import Lane
 
 SERVICES_A_PAGE = 50
 KEYS_A_PAGE = 100
+
+LIMITS = ("requests_per_minute", "tokens_per_day", "tokens_per_month")
+SCOPE_FIELDS = tuple(f"scope.{scope.value}" for scope in KeyScope)
+KEPT = "kept"
+"""The choice that leaves a key's expiry as it is."""
 
 
 def read_services(visit: Visit) -> dict[str, Any]:
@@ -113,25 +118,67 @@ def issue(visit: Visit, sent: Sent) -> dict[str, Any] | Done | Shown:
     organization = organization_of(visit, Scope.SERVICES_WRITE)
     suite, back = visit.console.suite, path_of(organization.id, "services")
     services = suite.services.list(organization.id, limit=500).items
-    if not sent.is_final:
-        sent.fields = {"expires": "never", **sent.fields}
-    expires_at = sent.expiry(visit.formats(visit.console.meter.clock()))
+    if "name" not in sent.fields:
+        sent.fields = {"expires": "never", **dict.fromkeys(SCOPE_FIELDS, "1"), **sent.fields}
+    expires_at, terms = sent.expiry(visit.formats(visit.console.meter.clock())), _key_fields(sent)
     if sent.is_final and not sent.problems:
         try:
             created = suite.keys.create(
                 organization.id,
-                name=sent.text("name"),
                 service_id=sent.text("service") or None,
                 expires_at=expires_at,
-                models=listed(sent.text("models")) or None,
-                **{name: sent.text(name) or None for name in ("requests_per_minute", "tokens_per_day", "tokens_per_month")},
+                **terms,
                 key=sent.key,
                 by=visit.principal.actor,
             )
             return Shown(context=sheet_of(visit, sent, organization, "key_issued", back, created=created))
         except (Conflict, NotFound, RequestInvalid) as error:
             refused(sent, error)
-    return sheet_of(visit, sent, organization, "key", back, services=services, expiry=expires_at)
+    return sheet_of(visit, sent, organization, "key", back, services=services, expiry=expires_at, changed=None)
+
+
+def change_key(visit: Visit, sent: Sent) -> dict[str, Any] | Done:
+    """Change the terms of a key: its name, what it may do, its limits and its expiry. Its secret stays."""
+    organization = organization_of(visit, Scope.SERVICES_WRITE)
+    back, keys = path_of(organization.id, "services"), visit.console.suite.keys
+    known = keys.get(organization.id, visit.request.path_params["key"])
+    formats = visit.formats(visit.console.meter.clock())
+    if "name" not in sent.fields:
+        sent = Sent(fields=_fields_of(known) | dict(sent.fields), is_final=sent.is_final, problems=sent.problems)
+    expires_at, terms = (known.expires_at if sent.text("expires") == KEPT else sent.expiry(formats)), _key_fields(sent)
+    if sent.is_final and not sent.problems:
+        try:
+            keys.update(organization.id, known.id, expires_at=expires_at, **terms, by=visit.principal.actor)
+            return Done(path=back, said="key_changed", about=sent.text("name"))
+        except (Conflict, RequestInvalid) as error:
+            refused(sent, error)
+    return sheet_of(visit, sent, organization, "key", back, services=(), expiry=expires_at, changed=known)
+
+
+def _key_fields(sent: Sent) -> dict[str, Any]:
+    """Return the terms of a key that were typed. No scope at all is a problem of the form: such a key could do nothing."""
+    chosen = [scope for scope in KeyScope if sent.text(f"scope.{scope.value}")]
+    if not chosen:
+        sent.problems["scopes"] = "request_invalid"
+    return {
+        "name": sent.text("name"),
+        "scopes": None if len(chosen) == len(KeyScope) else chosen,
+        "models": listed(sent.text("models")) or None,
+        **{name: sent.text(name) or None for name in LIMITS},
+    }
+
+
+def _fields_of(key: GatewayKey) -> dict[str, str]:
+    """Return the terms of a key as its form shows them."""
+    scopes = tuple(KeyScope) if key.scopes is None else key.scopes
+    limits = {name: getattr(key, name) for name in LIMITS}
+    return {
+        "name": key.name,
+        "models": ", ".join(key.models or ()),
+        "expires": KEPT if key.expires_at else "never",
+        **{f"scope.{scope.value}": "1" for scope in scopes},
+        **{name: "" if value is None else str(value) for name, value in limits.items()},
+    }
 
 
 def revoke(visit: Visit, sent: Sent) -> dict[str, Any] | Done:
@@ -151,5 +198,6 @@ ROUTES = [
     *acting("/o/{organization}/services/{service}/edit", "sheet", edit),
     *acting("/o/{organization}/services/{service}/{act}", "sheet", switch),
     *acting("/o/{organization}/keys/new", "sheet", issue),
+    *acting("/o/{organization}/keys/{key}/edit", "sheet", change_key),
     *acting("/o/{organization}/keys/{key}/revoke", "sheet", revoke),
 ]

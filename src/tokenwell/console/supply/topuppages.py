@@ -103,7 +103,12 @@ def cancel(visit: Visit, sent: Sent) -> dict[str, Any] | Done:
     topups, formats = visit.console.suite.topups, visit.formats(visit.console.meter.clock())
     topup = topups.get(organization.id, visit.request.path_params["topup"])
     if sent.is_final:
-        topups.cancel(organization.id, topup.id, by=visit.principal.actor)
+        topups.cancel(
+            organization.id,
+            topup.id,
+            by=visit.principal.actor,
+            is_administrator=visit.may(Scope.MEMBERS_WRITE, organization.id),
+        )
         return Done(path=path_of(organization.id), said="topup_cancelled")
     return frame_of(visit, organization) | form_of(sent, formats) | {"f": formats, "topup": topup}
 

@@ -18,6 +18,7 @@ from tokenwell.core.happenings import SYSTEM, Actor
 from tokenwell.core.identifiers import check_key, check_label, check_organization_id
 from tokenwell.core.instants import to_utc
 from tokenwell.errors import (
+    Conflict,
     KeyNotFound,
     ModelNotAllowed,
     OrganizationNotFound,
@@ -145,12 +146,18 @@ class Keys:
         return page_of(found, limit)
 
     def update(self, organization_id: str, key_id: str, *, by: Actor = SYSTEM, **changes: Any) -> GatewayKey:
-        """Change a key's name, scopes, models or limits; what is not given stays. In this process it counts at once, in others
-        within CACHE_LIFETIME. Raises KeyNotFound, RequestInvalid."""
+        """Change a key's name, scopes, models, limits or expiry; what is not given stays. One that had expired is let in again by a
+        later expiry. In this process it counts at once, in others within CACHE_LIFETIME. Raises KeyNotFound,
+        RequestInvalid, Conflict for a key that is revoked."""
         with transaction(self._engine, organization_id) as connection:
             before = _found(connection, organization_id, key_id)
+            if before.revoked_at is not None:
+                raise Conflict("the key is revoked; issue another", key_id=key_id)
+            expires_at = changes.pop("expires_at", before.expires_at)
+            if expires_at != before.expires_at:
+                expires_at = _checked_expiry(expires_at, self._clock())
             kept = {name: getattr(before, name) for name in _CHANGEABLE}
-            after = msgspec.structs.replace(before, **_checked(kept | changes))
+            after = msgspec.structs.replace(before, expires_at=expires_at, **_checked(kept | changes))
             if after != before:
                 store.replace_key(connection, after)
                 was, became = acts.differences(before, after)

@@ -22,7 +22,7 @@ from tokenwell.core.identifiers import check_label
 from tokenwell.core.instants import to_utc
 from tokenwell.core.packs import NOTE_LIMIT
 from tokenwell.core.receipts import Granted
-from tokenwell.errors import RequestInvalid, StoreError, TokenwellError, TopupClosed, TopupNotFound
+from tokenwell.errors import RequestInvalid, ScopeMissing, StoreError, TokenwellError, TopupClosed, TopupNotFound
 from tokenwell.service.acts import record
 from tokenwell.service.meter import Meter
 from tokenwell.service.pages import PAGE_LIMIT, check_limit, page_of
@@ -37,6 +37,8 @@ from tokenwell.store.writer import transaction
 __all__ = ["WAITING", "Approved", "Terms", "Topup", "TopupStatus", "Topups"]
 
 _KEY = "topup:{}"
+_TAKES_BACK = "topups:decide"
+"""The scope with which requests of others are taken back."""
 
 
 class Approved(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,8 +180,14 @@ class Topups:
             raise RequestInvalid("reason must not be empty", field="reason")
         return self._close(organization_id, topup_id, TopupStatus.DECLINED, reason=reason, by=by)
 
-    def cancel(self, organization_id: str, topup_id: str, *, by: Actor) -> Topup:
-        """Take a request back; again changes nothing. Raises TopupClosed."""
+    def cancel(self, organization_id: str, topup_id: str, *, by: Actor, is_administrator: bool) -> Topup:
+        """Take a request back; again changes nothing. It is for who asked, or an administrator of the organization or the platform.
+
+        Raises TopupClosed, ScopeMissing for anybody else.
+        """
+        asked_by = self.get(organization_id, topup_id).asked_by
+        if not is_administrator and (by.kind, by.id) != (asked_by.kind, asked_by.id):
+            raise ScopeMissing("somebody else asked for this; only they or an administrator take it back", scope=_TAKES_BACK)
         return self._close(organization_id, topup_id, TopupStatus.CANCELLED, reason="", by=by)
 
     def finish_approvals(self) -> int:

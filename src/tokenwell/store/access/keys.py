@@ -101,7 +101,6 @@ def add_key(connection: Connection, key: GatewayKey, secret_hash: bytes) -> None
             prefix=key.prefix,
             secret_hash=secret_hash,
             created_at=to_micros(key.created_at),
-            expires_at=expiry_micros(key.expires_at),
             service_id=key.service_id,
             **_changeable(key),
         )
@@ -109,13 +108,14 @@ def add_key(connection: Connection, key: GatewayKey, secret_hash: bytes) -> None
 
 
 def replace_key(connection: Connection, key: GatewayKey) -> None:
-    """Write what of a key may change: its name and its limits."""
+    """Write what of a key may change: its name, its expiry and its limits."""
     connection.execute(update(gateway_key).where(_own(key.organization_id, key.id)).values(**_changeable(key)))
 
 
 def _changeable(key: GatewayKey) -> dict[str, Any]:
     return {
         "name": key.name,
+        "expires_at": expiry_micros(key.expires_at),
         "scopes": None if key.scopes is None else " ".join(key.scopes),
         "models": None if key.models is None else "\n".join(key.models),
         "requests_per_minute": key.requests_per_minute,
