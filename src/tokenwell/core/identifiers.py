@@ -16,7 +16,7 @@ LABEL_LIMIT = 200
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
+_DIGITS = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _OWN = re.compile(r"[a-z]{2,6}_[0-7][0-9a-hjkmnp-tv-z]{25}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ORGANIZATION = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
@@ -36,10 +36,7 @@ def decode_id(identifier: str) -> bytes:
     """Return the 16 bytes of an id of ours; raises ValueError for anything else."""
     if not _OWN.fullmatch(identifier):
         raise ValueError("not an id of ours")
-    number = 0
-    for letter in identifier[-26:]:
-        number = number << 5 | _VALUES[letter]
-    return number.to_bytes(16, "big")
+    return int(identifier[-26:].translate(_DIGITS), 32).to_bytes(16, "big")
 
 
 def key_bytes(key: str) -> bytes:
@@ -76,7 +73,8 @@ def check_label(text: str | None, *, field: str, limit: int = LABEL_LIMIT) -> st
     """Return `text` if it is printable and at most `limit` characters; raises RequestInvalid."""
     if text is None:
         return None
-    if not isinstance(text, str) or len(text) > limit or not _PRINTABLE.fullmatch(text):
+    # Python calls less printable than is allowed here, but tells it at once.
+    if not isinstance(text, str) or len(text) > limit or not (text.isprintable() or _PRINTABLE.fullmatch(text)):
         raise RequestInvalid(f"{field} must be printable text of at most {limit} characters", field=field)
     return text
 

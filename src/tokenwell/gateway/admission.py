@@ -77,15 +77,16 @@ class Admission:
         rate = ratebook.rate_for(request.model)
         expected = self._expectations.expect((key.organization_id, request.model, reason), request)
         prompt_tokens = expected.prompt_tokens + before
+        terms = terms_of(key)
         room = _Room(_price(prompt_tokens, expected.completion_tokens, rate), expected.completion_tokens)
         try:
-            hold_id = await self._hold(key, room.tokens, request_id)
+            hold_id = await self._hold(key, terms, room.tokens, request_id)
         except BalanceHeld as refusal:
             fitted = await self._fit(key, path, request, prompt_tokens, rate, refusal)
             if fitted is None or fitted.tokens >= room.tokens:
                 raise
             room = fitted
-            hold_id = await self._hold(key, room.tokens, request_id)
+            hold_id = await self._hold(key, terms, room.tokens, request_id)
             request = _limited(path, request, room)
         call = Call(
             organization_id=key.organization_id,
@@ -105,12 +106,11 @@ class Admission:
             rate=rate,
             room_tokens=room.output_tokens,
             ttl=self._hold_ttl,
-            terms=terms_of(key),
+            terms=terms,
         )
         return Admitted(reservation, request)
 
-    async def _hold(self, key: GatewayKey, tokens: int, request_id: str) -> str:
-        terms = terms_of(key)._asdict()
+    async def _hold(self, key: GatewayKey, terms: Terms, tokens: int, request_id: str) -> str:
         for is_last in (False, True):
             try:
                 held = await self._meter.aio.open_hold(
@@ -119,7 +119,9 @@ class Admission:
                     ttl=self._hold_ttl,
                     key=request_id,
                     key_id=key.id,
-                    **terms,
+                    limits=terms.limits,
+                    reserve_tokens=terms.reserve_tokens,
+                    lane=terms.lane,
                 )
             except CommitUnknown:
                 # Asked once more under the same key it is opened once at most.
@@ -157,13 +159,14 @@ class Admission:
 
 def terms_of(key: GatewayKey) -> Terms:
     """Return what the holds of a key are opened and grown under."""
-    limits = KeyLimits(
-        requests_per_minute=key.requests_per_minute, tokens_per_day=key.tokens_per_day, tokens_per_month=key.tokens_per_month
-    )
+    most = (key.requests_per_minute, key.tokens_per_day, key.tokens_per_month)
+    limits = None
+    if most != (None, None, None):
+        limits = KeyLimits(requests_per_minute=most[0], tokens_per_day=most[1], tokens_per_month=most[2])
     service = key.service
     if service is None or service.lane is not Lane.BACKGROUND or service.reserve_tokens is None:
-        return Terms(limits or None)
-    return Terms(limits or None, service.reserve_tokens, service.name)
+        return Terms(limits)
+    return Terms(limits, service.reserve_tokens, service.name)
 
 
 def _price(prompt_tokens: int, output_tokens: int, rate: Rate | None) -> int:

@@ -14,6 +14,11 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 
+UNWATCHED_SECONDS = 0.02
+"""For how long at first nobody looks whether the client is still there: many answers are over sooner, and looking costs as much as
+passing on twenty chunks does."""
+
+
 class ClientGone(Exception):
     """The client closed its connection before the answer was complete."""
 
@@ -114,25 +119,31 @@ class Exchange:
 class _UntilGone:
     """Cancels the task that runs its block when the client disconnects, in the manner of asyncio.timeout."""
 
-    __slots__ = ("_cancelling", "_gone", "_receive", "_task", "_watcher")
+    __slots__ = ("_cancelling", "_gone", "_receive", "_task", "_timer", "_watcher")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._gone = False
+        self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
-        self._watcher = asyncio.ensure_future(self._watch())
+        self._timer = asyncio.get_running_loop().call_later(UNWATCHED_SECONDS, self._begin)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._watcher.cancel()
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
         # Somebody else may have cancelled the task as well: then it stays cancelled.
         if self._gone and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise ClientGone from None
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.ensure_future(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -67,9 +68,9 @@ class Forwarding:
         self._logbook = settlements.logbook
         self._heard = 0
 
-    async def run(self) -> None:
+    def run(self) -> Coroutine[Any, Any, None]:
         """Answer the call and settle its hold. Raises UpstreamError before anything is sent; the hold is released then."""
-        await (self._stream() if self._request.streams else self._plain())
+        return self._stream() if self._request.streams else self._plain()
 
     async def _ask(self) -> UpstreamAnswer:
         request, exchange = self._request, self._exchange

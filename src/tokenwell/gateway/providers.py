@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import msgspec
 
@@ -90,10 +91,10 @@ class AiProvider:
         return answer
 
     def path_of(self, path: str, model: str) -> str:
-        """Return the path that stands here for one of the gateway's."""
+        """Return the path that stands here for one of the gateway's; `model` is the model's name there."""
         if self.kind is not Kind.AZURE or not self._version:
             return path
         path, _, query = path.partition("?")
         version = f"api-version={self._version}" + (f"&{query}" if query else "")
-        deployed = f"/deployments/{model}" if path.startswith(_AZURE_DEPLOYED) else ""
+        deployed = f"/deployments/{quote(model, safe='')}" if path.startswith(_AZURE_DEPLOYED) else ""
         return f"/openai{deployed}{path}?{version}"

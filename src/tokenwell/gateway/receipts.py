@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -23,10 +24,18 @@ REQUEST_ID = HEADER_PREFIX + b"request-id"
 def headers_of(receipt: Receipt | None, request_id: str, limited_to: int | None = None) -> Headers:
     """Return a receipt as headers; without one, that the charge is still to be written. `limited_to` is the output limit that the
     request was given since the balance afforded no more."""
-    return [
-        (HEADER_PREFIX + name.encode(), str(fact).lower().encode() if isinstance(fact, bool) else str(fact).encode())
-        for name, fact in _facts(receipt, request_id, limited_to)
-    ]
+    return [(_header_name(name), _header_value(fact)) for name, fact in _facts(receipt, request_id, limited_to)]
+
+
+def _header_value(fact: str | int) -> bytes:
+    if isinstance(fact, str):
+        return fact.encode()
+    return (b"true" if fact else b"false") if isinstance(fact, bool) else b"%d" % fact
+
+
+@cache
+def _header_name(name: str) -> bytes:
+    return HEADER_PREFIX + name.encode()
 
 
 def refusal_headers(error: BalanceRefused) -> Headers:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import structlog
 
@@ -145,7 +145,7 @@ class Router:
         try:
             answer = await lane.provider.send(
                 method,
-                lane.provider.path_of(path, quote(there, safe="")),
+                lane.provider.path_of(path, there),
                 body=body,
                 headers=headers,
                 model=there if there != model else None,
