@@ -127,6 +127,10 @@ ROWS: dict[str, str] = {
     "/admin/members/invite": PLATFORM,
     "/admin/members/{person}/{act}": PLATFORM,
     "/admin/invitations/{invitation}/cancel": PLATFORM,
+    "/admin/alerts": PLATFORM,
+    "/admin/alerts/{channel}": PLATFORM,
+    "/admin/bell": PLATFORM,
+    "/admin/live": PLATFORM,
     "/admin/audit": PLATFORM,
     "/admin/audit/export": PLATFORM,
 }
@@ -211,7 +215,8 @@ async def test_who_may(world: World, case: Case) -> None:
     if case.method not in methods_of(world, case.path):
         assert (await world.ask(ADMIN, case.method, case.address(world, OWN))).status == 405
         return
-    names = {"invitation": world.things[OWN]["platform_invitation"]} if case.need == PLATFORM else {}
+    of_the_platform = {name: world.things[OWN][f"platform_{name}"] for name in ("invitation", "channel")}
+    names = of_the_platform if case.need == PLATFORM else {}
     address, before = case.address(world, OWN, **names), world.counts()
     wanted = {role: expected(case.need, role) for role in ROLES}
     refused = [role for role in ROLES if wanted[role] != "let in"]

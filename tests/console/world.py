@@ -22,7 +22,7 @@ from tokenwell.alerts.addresses import Guard
 from tokenwell.config import Settings
 from tokenwell.console import security
 from tokenwell.console.app import create_console
-from tokenwell.core.happenings import SYSTEM
+from tokenwell.core.happenings import PLATFORM, SYSTEM
 from tokenwell.core.health import Thresholds
 from tokenwell.service.access.sealing import Sealer
 from tokenwell.service.identity.people import People, SignedIn
@@ -210,6 +210,7 @@ class World:
         service = suite.services.create(organization_id, name="Bot").service
         channel = suite.subscriptions.add_channel(organization_id, kind=ChannelKind.EMAIL, target="ops@example.com").channel
         invited = suite.invitations.invite(organization_id, email="new@example.com", role="viewer", address_of=str, by=SYSTEM)
+        platform_channel = suite.subscriptions.add_channel(PLATFORM, kind=ChannelKind.EMAIL, target="ops@example.com").channel
         home = suite.invitations.invite(None, email="root@example.com", role="platform_admin", address_of=str, by=SYSTEM)
         export = io.BytesIO(f"request_id,created_at,model,input_tokens\n{request.request_id},2027-01-31,m,5\n".encode())
         return {
@@ -229,5 +230,6 @@ class World:
             "topup": suite.topups.ask(organization_id, 500, by=SYSTEM).id,
             "person": self.persons[VIEWER if organization_id == OWN else STRANGER],
             "invitation": invited.invitation.id,
+            "platform_channel": platform_channel.id,
             "platform_invitation": home.invitation.id,
         }

@@ -29,6 +29,7 @@ UNBOUND = {
         Reconciliations.page Runner._make_known Runner._take _Shift._give_back _Shift._lengthen job_records
     """,
     "the platform's pages and jobs read and tidy all organizations": """
+        Inbox.newest_anywhere
         Directory.counts Directory.grants Directory.names Directory.organizations Directory.pulses Directory.usage
         Directory.usage_total Directory.used Reading.organizations Reading.organizations_due Reading.ping Indexing.catch_up
         Outlooks.refresh Schedules.run_due Topups.finish_approvals Answers.forget_old delete_old create_organization

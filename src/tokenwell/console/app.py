@@ -74,7 +74,7 @@ def create_console(suite: Suite, settings: Settings) -> Starlette:
     )
     app.router.redirect_slashes = False  # an address with a slash too many names nothing
     app.state.console = console
-    app.state.hub = live.Hub(suite.directory.pulses)
+    app.state.hub = live.Hub(live.pulses_of(suite))
     return app
 
 

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from tokenwell.console.visits import Visit, console_of
+from tokenwell.core.happenings import PLATFORM
 from tokenwell.core.identifiers import check_organization_id
 from tokenwell.errors import RequestInvalid
 from tokenwell.service.access.scopes import Scope
@@ -109,15 +110,32 @@ class Bell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def bell_of(visit: Visit, organization: Organization | None) -> Bell | None:
-    """Return the bell of an organization's pages; None where the person reads no alerts."""
-    if visit.is_embedded or visit.session is None or organization is None or not visit.may(Scope.ALERTS_READ, organization.id):
+    """Return the bell of an organization's pages, or of the platform's; None where the person reads no alerts."""
+    if visit.is_embedded or visit.session is None:
         return None
-    unread = visit.console.suite.inbox.count_unread(organization.id, visit.session.person.id)
-    here = organization.id
+    home = PLATFORM if organization is None else organization.id
+    if not (visit.is_platform if organization is None else visit.may(Scope.ALERTS_READ, home)):
+        return None
+    unread = visit.console.suite.inbox.count_unread(home, visit.session.person.id)
     return Bell(
         unread=unread.count,
         newest_id=unread.newest_id,
-        path=path_of(here, "alerts"),
-        panel=path_of(here, "bell"),
-        stream=path_of(here, "live"),
+        path=place_of(home, "alerts"),
+        panel=place_of(home, "bell"),
+        stream=place_of(home, "live"),
     )
+
+
+def place_of(home: str, *rest: str) -> str:
+    """Return the path of a page that organizations and the platform (PLATFORM) have alike."""
+    return path_of(home, *rest) if home != PLATFORM else "/".join(["/admin", *(quote(part, safe="") for part in rest)])
+
+
+def home_of(visit: Visit, scope: Scope) -> tuple[str, Organization | None]:
+    """Return whose page it is by its address: an organization's, where the person has `scope`, or the platform's (PLATFORM, None).
+    Raises HTTPException."""
+    if "organization" in visit.request.path_params:
+        organization = organization_of(visit, scope)
+        return organization.id, organization
+    check_platform(visit)
+    return PLATFORM, None

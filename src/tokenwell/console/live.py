@@ -15,13 +15,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from tokenwell.console.frame import organization_of, signed_in
+from tokenwell.console.frame import home_of, signed_in
 from tokenwell.console.notices.alertrows import row_of, words_of
 from tokenwell.console.visits import Visit
+from tokenwell.core.happenings import PLATFORM
+from tokenwell.core.health import State
 from tokenwell.errors import StoreError
 from tokenwell.service.access.scopes import Scope
 from tokenwell.service.notices.inbox import UNREAD_LIMIT
 from tokenwell.service.records.directory import COUNTED, Pulse
+from tokenwell.service.suite import Suite
 
 POLL_SECONDS = 1.0
 """How often the accounts of open organizations are looked at."""
@@ -96,6 +99,20 @@ class Hub:
         return self._seen.get(organization_id)
 
 
+def pulses_of(suite: Suite) -> Callable[[Sequence[str]], dict[str, Pulse]]:
+    """Return what reads the pulses of organizations, and of the platform: of that only its newest event."""
+
+    def read(homes: Sequence[str]) -> dict[str, Pulse]:
+        organizations = [home for home in homes if home != PLATFORM]
+        pulses = suite.directory.pulses(organizations) if organizations else {}
+        if PLATFORM in homes:
+            event_id = suite.inbox.newest_anywhere()
+            pulses[PLATFORM] = Pulse(seq=0, balance_tokens=0, held_tokens=0, state=State.NORMAL, event_id=event_id)
+        return pulses
+
+    return read
+
+
 class _Rung(msgspec.Struct, frozen=True, kw_only=True):
     newest: str
     unread: int
@@ -117,11 +134,11 @@ class _News(msgspec.Struct, frozen=True, kw_only=True):
 async def stream(visit: Visit) -> Response:
     """Answer with the organization's news as server-sent events, from line `after` of its ledger on; without one, with what rings
     its bell only."""
-    organization = await run_in_threadpool(organization_of, visit, Scope.LEDGER_READ)
+    home, _ = await run_in_threadpool(home_of, visit, Scope.LEDGER_READ)
     text = visit.request.query_params.get("after", "")
     after = int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
     return StreamingResponse(
-        _events(visit, organization.id, after),
+        _events(visit, home, after if home else None),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
@@ -165,7 +182,9 @@ def _may_still(visit: Visit, organization_id: str) -> bool:
     """Return whether the person is still signed in and still sees the organization."""
     token = visit.request.cookies.get(visit.console.cookies.session)
     session = visit.console.people.session(token) if token else None
-    return session is not None and visit.console.people.may_read(session.person, organization_id)
+    if session is None or organization_id == PLATFORM:
+        return session is not None and session.person.is_platform_admin
+    return visit.console.people.may_read(session.person, organization_id)
 
 
 def news_of(visit: Visit, organization_id: str, pulse: Pulse, after: int | None) -> bytes:
@@ -206,4 +225,4 @@ def _event(name: str, data: Any) -> bytes:
     return f"event: {name}\ndata: {msgspec.json.encode(data).decode()}\n\n".encode()
 
 
-ROUTES = [Route("/o/{organization}/live", signed_in(stream))]
+ROUTES = [Route("/o/{organization}/live", signed_in(stream)), Route("/admin/live", signed_in(stream))]

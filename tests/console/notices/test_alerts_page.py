@@ -13,11 +13,14 @@ from tests.doubles import FrozenClock
 from tokenwell.config import Settings
 from tokenwell.console.app import create_console
 from tokenwell.core.alerts import UNSUBSCRIBE_PURPOSE, Subscription
-from tokenwell.core.happenings import EventKind
+from tokenwell.core.happenings import PLATFORM, EventKind
 from tokenwell.service.identity.people import People
 from tokenwell.service.meter import Meter
 from tokenwell.service.notices.subscriptions import ChannelKind, Subscriptions
 from tokenwell.service.suite import Suite
+from tokenwell.store.notices import deliveries as store
+from tokenwell.store.notices.deliveries import DeliveryStatus
+from tokenwell.store.writer import transaction
 
 HOOK = "https://hooks.example.com/in?token=told-nobody"
 
@@ -86,7 +89,7 @@ def test_a_channel_is_added_shown_without_its_secret_tested_and_removed(mei: Bro
     page = mei.page(path)
     assert "told-nobody" not in page.html
     assert "whsec_" not in page.html
-    assert "Told of : Pack granted" in page.text or "Told of: Pack granted" in page.text
+    assert [each["name"] for each in page.all("input", checked="")] == ["kind.pack.granted"]
     assert mei.submit(path, path, {"do": "test"}).status_code == 303
     (test,) = subscriptions.deliveries("acme", channel.id).items
     assert mei.page(path).having("data-delivery") == [test.id]
@@ -104,8 +107,107 @@ def test_an_address_that_cannot_be_used_is_told_and_what_was_typed_stays(mei: Br
     answer = mei.submit("/o/acme/alerts", "/o/acme/alerts", {"do": "add", "kind": "email", "target": "no address"})
     assert answer.status_code == 400
     page = Page(answer.text)
-    assert "This e-mail address cannot be read." in page.text
-    assert page.all("input", id="add-target")[0]["value"] == "no address"
+    assert "This address cannot be used." in page.text
+    (target,) = page.all("input", id="add-target")
+    assert (target["value"], target["aria-invalid"], target["aria-describedby"]) == ("no address", "true", "problem")
+
+
+def test_a_channel_is_changed_and_what_was_typed_wrong_stays(mei: Browser, subscriptions: Subscriptions) -> None:
+    channel = subscriptions.add_channel("acme", kind=ChannelKind.SLACK, target=HOOK).channel
+    path = f"/o/acme/alerts/{channel.id}"
+    fields = {"do": "change", "name": "Night shift", "language": "zh", "zone": "Asia/Shanghai", "kind.state.ai_stopped": "1"}
+    fields |= {"quiet_from": "22:00", "quiet_until": "07:30", "digest_at": "08:15"}
+    assert mei.submit(path, path, fields).status_code == 303
+    page = mei.page(path)
+    assert "The channel was changed." in page.text
+    changed = subscriptions.channel("acme", channel.id)
+    assert (changed.name, changed.language, changed.zone, changed.kinds) == (
+        "Night shift", "zh", "Asia/Shanghai", frozenset({EventKind.STATE_AI_STOPPED}),
+    )  # fmt: skip
+    values = {each["name"]: each["value"] for each in page.all("input") if each.get("id", "").startswith("change-")}
+    assert values == {
+        "name": "Night shift",
+        "zone": "Asia/Shanghai",
+        "quiet_from": "22:00",
+        "quiet_until": "07:30",
+        "digest_at": "08:15",
+    }
+    wrong = mei.submit(path, path, fields | {"digest_at": "8 o'clock", "name": "Day"})
+    assert wrong.status_code == 400
+    typed = Page(wrong.text)
+    assert (typed.all("input", id="change-digest_at")[0]["value"], typed.all("input", id="change-name")[0]["value"]) == (
+        "8 o'clock", "Day",
+    )  # fmt: skip
+    assert subscriptions.channel("acme", channel.id) == changed
+
+
+def test_a_form_sent_twice_adds_one_channel_and_tells_its_key_once(mei: Browser, subscriptions: Subscriptions) -> None:
+    key = mei.page("/o/acme/alerts").all("input", name="key")[0]["value"]
+    fields = {"do": "add", "kind": "webhook", "target": HOOK, "kind.pack.granted": "1", "key": key}
+    assert "whsec_" in mei.submit("/o/acme/alerts", "/o/acme/alerts", fields).text
+    again = mei.submit("/o/acme/alerts", "/o/acme/alerts", fields)
+    (channel,) = subscriptions.channels("acme").items
+    assert (again.status_code, again.headers["location"]) == (303, f"/o/acme/alerts/{channel.id}")
+    other = mei.submit("/o/acme/alerts", "/o/acme/alerts", fields | {"name": "Another"})
+    assert other.status_code == 400
+    assert "This form was sent before." in Page(other.text).text
+    path = f"/o/acme/alerts/{channel.id}"
+    rotation = {"do": "rotate", "key": mei.page(path).all("input", name="key")[0]["value"]}
+    assert "whsec_" in mei.submit(path, path, rotation).text
+    assert mei.submit(path, path, rotation).status_code == 303
+    assert "The key was replaced before." in mei.page(path).text
+
+
+def test_what_was_given_up_is_found_and_sent_again(mei: Browser, subscriptions: Subscriptions, meter: Meter) -> None:
+    channel = subscriptions.add_channel("acme", kind=ChannelKind.WEBHOOK, target=HOOK).channel
+    path = f"/o/acme/alerts/{channel.id}"
+    ids = [subscriptions.test("acme", channel.id).id for _ in range(4)]
+    with transaction(meter.engine) as connection:
+        for each in ids[:3]:
+            found = store.find_delivery(connection, "acme", each)
+            assert found is not None
+            store.finish(connection, found, DeliveryStatus.DEAD, meter.clock())
+    assert set(mei.page(f"{path}?status=dead").having("data-delivery")) == set(ids[:3])
+    assert mei.page(f"{path}?status=delivered").having("data-delivery") == []
+    assert len(mei.page(f"{path}?status=nonsense").having("data-delivery")) == 4
+    mei.submit(f"{path}?delivery={ids[0]}", path, {"do": "replay", "delivery": ids[0]})
+    assert set(mei.page(f"{path}?status=dead").having("data-delivery")) == set(ids[1:3])
+    mei.submit(f"{path}?status=dead", path, {"do": "replay_all"})
+    assert mei.page(f"{path}?status=dead").having("data-delivery") == []
+    assert set(mei.page(f"{path}?status=due").having("data-delivery")) == set(ids)
+
+
+def test_the_platform_is_told_of_every_organization(
+    open_browser: Callable[..., Browser], meter: Meter, subscriptions: Subscriptions
+) -> None:
+    ada = open_browser("ada@example.com")
+    meter.grant("acme", 6_000)
+    meter.debit("acme", 6_000, already_used=True)
+    meter.grant("beta", 6_000)
+    meter.debit("beta", 6_000, already_used=True)
+    assert ada.page("/admin").all("button", id="bell")[0]["aria-label"] == "Alerts: 2 unread"
+    page = ada.page("/admin/alerts")
+    rows = ["Beta & Sons AI is stopped. New The balance is used up.", "Acme Parts AI is stopped. New The balance is used up."]
+    assert all(row in page.text for row in rows)
+    panel = ada.page("/admin/bell", headers={"hx-request": "true"})
+    assert [each["href"] for each in panel.all("a")] == ["/o/beta", "/o/acme", "/admin/alerts"]
+    ada.submit("/admin/alerts", "/admin/bell", {"event": panel.having("data-unread")[1]})
+    assert ada.page("/admin").all("button", id="bell")[0]["aria-label"] == "Alerts: 1 unread"
+    ada.submit("/admin/alerts", "/admin/alerts", {"do": "read"})
+    assert ada.page("/admin").all("button", id="bell")[0]["aria-label"] == "Alerts: nothing unread"
+    added = ada.submit(
+        "/admin/alerts", "/admin/alerts", {"do": "add", "kind": "email", "target": "ops@example.com", "kind.state.ai_stopped": "1"}
+    )
+    (channel,) = subscriptions.channels(PLATFORM).items
+    assert added.headers["location"] == f"/admin/alerts/{channel.id}"
+    assert subscriptions.channels("acme").items == ()
+    path = f"/admin/alerts/{channel.id}"
+    assert ada.submit(path, path, {"do": "disable"}).status_code == 303
+    assert "Disabled" in ada.page("/admin/alerts").text
+    own = {"do": "own", "kind.topup.requested": "1", "language": "en", "zone": "UTC"}
+    assert ada.submit("/admin/alerts", "/admin/alerts", own).status_code == 303
+    ticked = [each["name"] for each in ada.page("/admin/alerts").all("input", checked="")]
+    assert ticked[0] == "kind.topup.requested"
 
 
 def test_a_viewer_sees_alerts_and_no_channels(open_browser: Callable[..., Browser], subscriptions: Subscriptions) -> None:

@@ -19,7 +19,8 @@ from tokenwell.service.notices.inbox import KnownEvent
 
 
 class AlertRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An event as lists show it: how it looks (`tone` is ok, low, stop or nothing), what it says, and the page it is about."""
+    """An event as lists show it: how it looks (`tone` is ok, low, stop or nothing), what it says, the page it is about, and whose
+    it is where there are many organizations."""
 
     id: str
     at: datetime
@@ -29,6 +30,7 @@ class AlertRow(msgspec.Struct, frozen=True, kw_only=True):
     icon: str
     tone: str
     is_unread: bool
+    whose: str = ""
 
 
 def row_of(known: KnownEvent, words: Words) -> AlertRow:
@@ -41,12 +43,16 @@ def row_of(known: KnownEvent, words: Words) -> AlertRow:
         at=event.at,
         title=said.title,
         text=said.text,
-        path=_page_about(event),
+        path=_REQUESTS if known.organization_name and event.kind is EventKind.TOPUP_REQUESTED else _page_about(event),
         icon=icon,
         tone=tone,
         is_unread=ABOUT[event.kind].rings and not known.is_read,
+        whose=known.organization_name,
     )
 
+
+_REQUESTS = "/admin/requests"
+"""Where the platform decides on requests."""
 
 _LOOKS = {
     EventKind.STATE_AI_STOPPED: ("octagon-pause", "stop"),

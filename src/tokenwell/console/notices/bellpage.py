@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from tokenwell.console.forms import checked_form
-from tokenwell.console.frame import frame_of, organization_of, signed_in
+from tokenwell.console.frame import frame_of, home_of, signed_in
 from tokenwell.console.notices.alertrows import row_of, words_of
 from tokenwell.console.visits import Visit
 from tokenwell.service.access.scopes import Scope
@@ -26,10 +26,10 @@ async def show(visit: Visit) -> Response:
 
 def read_bell(visit: Visit) -> dict[str, Any]:
     """Return what the panel shows."""
-    organization = organization_of(visit, Scope.ALERTS_READ)
+    home, organization = home_of(visit, Scope.ALERTS_READ)
     assert visit.session is not None
     frame = frame_of(visit, organization)
-    told = visit.console.suite.inbox.bell(organization.id, visit.session.person.id, limit=SHOWN)
+    told = visit.console.suite.inbox.bell(home, visit.session.person.id, limit=SHOWN)
     words = words_of(visit, frame["f"])
     return frame | {"told": told, "rows": [row_of(each, words) for each in told.latest]}
 
@@ -42,14 +42,16 @@ async def mark(visit: Visit) -> Response:
 
 
 def _mark(visit: Visit, event_id: str) -> None:
-    organization = organization_of(visit, Scope.ALERTS_READ)
+    home, _ = home_of(visit, Scope.ALERTS_READ)
     assert visit.session is not None
     inbox, person_id = visit.console.suite.inbox, visit.session.person.id
-    unread = [each.id for each in inbox.unread(organization.id, person_id)]
-    inbox.mark_read(organization.id, person_id, [each for each in unread if event_id in ("all", each)])
+    unread = [each.id for each in inbox.unread(home, person_id)]
+    inbox.mark_read(home, person_id, [each for each in unread if event_id in ("all", each)])
 
 
 ROUTES = [
+    Route("/admin/bell", signed_in(show), methods=["GET"]),
+    Route("/admin/bell", signed_in(mark), methods=["POST"]),
     Route("/o/{organization}/bell", signed_in(show), methods=["GET"]),
     Route("/o/{organization}/bell", signed_in(mark), methods=["POST"]),
 ]

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import msgspec
 import sqlalchemy
 
-from tokenwell.core.alerts import RINGING
+from tokenwell.core.alerts import FOR_PLATFORM, RINGING
 from tokenwell.core.happenings import PLATFORM
 from tokenwell.core.identifiers import is_organization_id
 from tokenwell.errors import OrganizationNotFound
@@ -33,7 +33,10 @@ class Bell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inbox:
-    """The events in one database, as people read them. Its methods block."""
+    """The events in one database, as people read them. Its methods block.
+
+    An organization of PLATFORM stands for the platform: it is told of some kinds of events in every organization.
+    """
 
     def __init__(self, engine: sqlalchemy.Engine, clock: Clock) -> None:
         self._engine = engine
@@ -46,32 +49,60 @@ class Inbox:
         check_limit(limit)
         with reading(self._engine, organization_id or None) as connection:
             check_organization(connection, organization_id)
-            found = events.events_of(connection, organization_id, person_id=person_id, before=cursor, limit=limit + 1)
+            if organization_id == PLATFORM:
+                found = _anywhere(connection, person_id or "", before=cursor, limit=limit + 1)
+            else:
+                found = events.events_of(connection, organization_id, person_id=person_id, before=cursor, limit=limit + 1)
         return page_of(found, limit)
 
     def unread(self, organization_id: str, person_id: str) -> tuple[KnownEvent, ...]:
         """Return the events among the newest UNREAD_LIMIT that a person has not read, newest first, of the kinds that count."""
         with reading(self._engine, organization_id or None) as connection:
-            found = events.events_of(connection, organization_id, person_id=person_id, kinds=RINGING, limit=UNREAD_LIMIT)
+            found = _ringing(connection, organization_id, person_id, UNREAD_LIMIT)
         return tuple(each for each in found if not each.is_read)
 
     def count_unread(self, organization_id: str, person_id: str) -> Unread:
         """Return how many events `unread` would give, and which event that rings is the newest."""
         with reading(self._engine, organization_id or None) as connection:
-            return events.unread_of(connection, organization_id, person_id, RINGING, UNREAD_LIMIT)
+            return _count(connection, organization_id, person_id)
 
     def bell(self, organization_id: str, person_id: str, *, limit: int = 8) -> Bell:
         """Return what a person's bell shows, from one look at the database."""
         with reading(self._engine, organization_id or None) as connection:
-            unread = events.unread_of(connection, organization_id, person_id, RINGING, UNREAD_LIMIT)
-            latest = events.events_of(connection, organization_id, person_id=person_id, kinds=RINGING, limit=limit)
-        return Bell(unread=unread, latest=tuple(latest))
+            latest = _ringing(connection, organization_id, person_id, limit)
+            return Bell(unread=_count(connection, organization_id, person_id), latest=tuple(latest))
+
+    def newest_anywhere(self) -> str:
+        """Return the id of the newest event that rings the platform's bell; empty where there is none."""
+        with reading(self._engine) as connection:
+            return events.newest_anywhere(connection, FOR_PLATFORM)
 
     def mark_read(self, organization_id: str, person_id: str, event_ids: Collection[str]) -> int:
         """Note that a person has read events; returns of how many that was news."""
         with transaction(self._engine, organization_id or None) as connection:
             check_organization(connection, organization_id)
-            return events.mark_read(connection, organization_id, person_id, list(event_ids)[:UNREAD_LIMIT], self._clock())
+            wanted = list(event_ids)[:UNREAD_LIMIT]
+            if organization_id != PLATFORM:
+                return events.mark_read(connection, organization_id, person_id, wanted, self._clock())
+            known = [each for each in _anywhere(connection, person_id, limit=UNREAD_LIMIT) if each.id in wanted]
+            at = self._clock()
+            return sum(events.mark_read(connection, each.event.organization_id, person_id, [each.id], at) for each in known)
+
+
+def _anywhere(connection: sqlalchemy.Connection, person_id: str, *, before: str | None = None, limit: int) -> list[KnownEvent]:
+    return events.events_anywhere(connection, person_id=person_id, kinds=FOR_PLATFORM, before=before, limit=limit)
+
+
+def _ringing(connection: sqlalchemy.Connection, organization_id: str, person_id: str, limit: int) -> list[KnownEvent]:
+    if organization_id == PLATFORM:
+        return _anywhere(connection, person_id, limit=limit)
+    return events.events_of(connection, organization_id, person_id=person_id, kinds=RINGING, limit=limit)
+
+
+def _count(connection: sqlalchemy.Connection, organization_id: str, person_id: str) -> Unread:
+    if organization_id == PLATFORM:
+        return events.unread_anywhere(connection, person_id, FOR_PLATFORM, UNREAD_LIMIT)
+    return events.unread_of(connection, organization_id, person_id, RINGING, UNREAD_LIMIT)
 
 
 def check_organization(connection: sqlalchemy.Connection, organization_id: str) -> None:

@@ -239,6 +239,16 @@ class Subscriptions:
                 self._note(connection, "delivery.replay", organization_id, delivery_id, by)
             return deliveries.find_delivery(connection, found.organization_id, delivery_id) or found
 
+    def replay_all(self, organization_id: str, channel_id: str, *, by: Actor = SYSTEM) -> int:
+        """Send every dead delivery of a channel again; returns how many there were. Raises ChannelNotFound."""
+        with transaction(self._engine, organization_id or None) as connection:
+            self._find(connection, organization_id, channel_id)
+            count = deliveries.replay_all(connection, (organization_id, channel_id), self._clock())
+            if count:
+                after = msgspec.json.encode({"deliveries": count}).decode()
+                self._note(connection, "channel.replay", organization_id, channel_id, by, after=after)
+        return count
+
     def own(self, organization_id: str, person_id: str, *, is_admin: bool) -> Own:
         """Return what a person is told of by e-mail. Where they have not said anything: what their like are told."""
         with reading(self._engine, organization_id or None) as connection:

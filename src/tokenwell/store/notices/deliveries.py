@@ -178,9 +178,22 @@ def give_back(connection: Connection, claimed: Delivery, claimant: str) -> None:
 def replay(connection: Connection, organization_id: str, delivery_id: str, now: datetime) -> bool:
     """Make a dead delivery due again, with all its attempts before it; return whether it was dead."""
     own = (delivery.c.organization_id == organization_id) & (delivery.c.delivery_id == delivery_id)
-    values = {"status": DeliveryStatus.DUE.value, "due_at": to_micros(now), "attempts": 0, "finished_at": None, "tried_at": None}
-    dead = delivery.c.status == DeliveryStatus.DEAD.value
-    return connection.execute(update(delivery).where(own, dead).values(values)).rowcount > 0
+    return connection.execute(update(delivery).where(own, _DEAD).values(_due_anew(now))).rowcount > 0
+
+
+def replay_all(connection: Connection, lane: Lane, now: datetime) -> int:
+    """Make every dead delivery of a lane due again; return how many there were."""
+    own = [delivery.c.channel_home == lane[0], delivery.c.channel_id == lane[1]]
+    if lane[0]:
+        own.append(delivery.c.organization_id == lane[0])
+    return connection.execute(update(delivery).where(*own, _DEAD).values(_due_anew(now))).rowcount
+
+
+_DEAD = delivery.c.status == DeliveryStatus.DEAD.value
+
+
+def _due_anew(now: datetime) -> dict[str, Any]:
+    return {"status": DeliveryStatus.DUE.value, "due_at": to_micros(now), "attempts": 0, "finished_at": None, "tried_at": None}
 
 
 def add_attempt(connection: Connection, tried: Delivery, made: Attempt) -> None:

@@ -6,20 +6,21 @@ from collections.abc import Collection
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, Subquery, and_, case, func, select, union_all
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tokenwell.core.happenings import Event, EventKind
 from tokenwell.core.instants import from_micros, to_micros
-from tokenwell.store.schema import event, event_read
+from tokenwell.store.schema import event, event_read, organization
 
 
 class KnownEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event with its id, and whether the person who asks has read it."""
+    """An event with its id, whether the person who asks has read it, and where it is one of many organizations', whose it is."""
 
     id: str
     event: Event
     is_read: bool = True
+    organization_name: str = ""
 
 
 def find_event(connection: Connection, organization_id: str, event_id: str) -> Event | None:
@@ -81,9 +82,77 @@ def unread_of(connection: Connection, organization_id: str, person_id: str, kind
         .limit(limit)
         .subquery("newest")
     )
+    return _counted(connection, newest)
+
+
+def unread_anywhere(connection: Connection, person_id: str, kinds: Collection[EventKind], limit: int) -> Unread:
+    """Return what a person has not read of the newest `limit` events of these kinds in all organizations."""
+    found = _newest_anywhere(kinds, before=None, limit=limit)
+    newest = (
+        select(found.c.event_id, event_read.c.at)
+        .select_from(found.outerjoin(event_read, _mark_of(found, person_id)))
+        .order_by(found.c.event_id.desc())
+        .limit(limit)
+        .subquery("newest")
+    )
+    return _counted(connection, newest)
+
+
+def _counted(connection: Connection, newest: Subquery) -> Unread:
     unread = func.count(case((newest.c.at.is_(None), newest.c.event_id)))
     row = connection.execute(select(unread, func.max(newest.c.event_id)).select_from(newest)).one()
     return Unread(count=row[0], newest_id=row[1] or "")
+
+
+def events_anywhere(
+    connection: Connection, *, person_id: str, kinds: Collection[EventKind], before: str | None = None, limit: int
+) -> list[KnownEvent]:
+    """Return the events of these kinds in all organizations, newest first, before the id `before` if it is given."""
+    found = _newest_anywhere(kinds, before=before, limit=limit)
+    rows = connection.execute(
+        select(found, event_read.c.at.label("read_at"), organization.c.name)
+        .select_from(found.outerjoin(event_read, _mark_of(found, person_id)))
+        .join(organization, organization.c.organization_id == found.c.organization_id)
+        .order_by(found.c.event_id.desc())
+        .limit(limit)
+    )
+    return [
+        KnownEvent(
+            id=row.event_id,
+            event=Event(organization_id=row.organization_id, at=from_micros(row.at), kind=EventKind(row.kind), detail=row.detail),
+            is_read=row.read_at is not None,
+            organization_name=row.name or row.organization_id,
+        )
+        for row in rows
+    ]
+
+
+def newest_anywhere(connection: Connection, kinds: Collection[EventKind]) -> str:
+    """Return the id of the newest event of these kinds in all organizations; empty where there is none."""
+    ids = [connection.execute(select(func.max(event.c.event_id)).where(event.c.kind == kind.value)).scalar() for kind in kinds]
+    return max((each for each in ids if each is not None), default="")
+
+
+def _newest_anywhere(kinds: Collection[EventKind], *, before: str | None, limit: int) -> Subquery:
+    """The newest events of each kind: each comes from the end of an index, however many events there are."""
+    earlier = [event.c.event_id < before] if before is not None else []
+    parts = [
+        select(event.c.organization_id, event.c.event_id, event.c.at, event.c.kind, event.c.detail)
+        .where(event.c.kind == kind.value, *earlier)
+        .order_by(event.c.event_id.desc())
+        .limit(limit)
+        .subquery()
+        for kind in sorted(kinds)
+    ]
+    return union_all(*(select(part) for part in parts)).subquery("found")
+
+
+def _mark_of(found: Subquery, person_id: str) -> ColumnElement[bool]:
+    return and_(
+        event_read.c.organization_id == found.c.organization_id,
+        event_read.c.event_id == found.c.event_id,
+        event_read.c.person_id == person_id,
+    )
 
 
 def _mark(organization_id: str, person_id: str) -> ColumnElement[bool]:

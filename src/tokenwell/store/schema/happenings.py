@@ -23,6 +23,7 @@ event = Table(
         sqlite_where=text("dispatched_at IS NULL"),
         postgresql_where=text("dispatched_at IS NULL"),
     ),
+    Index("ix_event_kind", "kind", "event_id"),
 )
 
 act = Table(
