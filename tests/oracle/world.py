@@ -96,6 +96,7 @@ class World(Standing):
         self.overage += total
         self.number_parts(first)
         self.tell_pack("pack.granted", pack, repaid_tokens=0, advanced_tokens=total)
+        self.tell_pack("pack.advanced", pack, overage_tokens=self.overage)
         return {"answer": "granted", "pack": pack.id, "number": number, "remaining": total, "repaid": 0, "advanced": total}
 
     def revoke(self, *, pack: str, cancel_holds: bool = False, note: str = "") -> Answer:

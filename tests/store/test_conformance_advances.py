@@ -85,4 +85,6 @@ def test_an_advance_is_told_as_a_pack_and_its_repayment_as_that_of_overage(tenan
     tenant.advance(10, limit=10)
     tenant.grant(20)
     told = [(kind, detail.get("advanced_tokens"), detail.get("repaid_tokens")) for kind, _, detail in event_rows(tenant)]
-    assert told == [("pack.granted", 10, 0), ("pack.granted", None, 10), ("overage.repaid", None, 10)]
+    assert told == [
+        ("pack.granted", 10, 0), ("pack.advanced", None, None), ("pack.granted", None, 10), ("overage.repaid", None, 10),
+    ]  # fmt: skip

@@ -92,6 +92,13 @@ def _granted(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence
     return said(words, _("%(tokens)s tokens granted.") % {"tokens": facts.tokens("total_tokens")}, text)
 
 
+def _advanced(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
+    _ = words.gettext
+    owed = _("%(tokens)s tokens are owed; the next pack repays them first.") % {"tokens": facts.tokens("overage_tokens")}
+    balance = _("The balance is %(balance)s tokens.") % {"balance": facts.tokens("balance_tokens")}
+    return said(words, _("%(tokens)s emergency tokens were taken.") % {"tokens": facts.tokens("total_tokens")}, balance, owed)
+
+
 def _depleted(facts: _Facts, words: Words, stops_at: datetime | None) -> Sentence:
     _ = words.gettext
     total = _("Its %(tokens)s tokens are fully consumed.") % {"tokens": facts.tokens("total_tokens")}
@@ -239,6 +246,7 @@ _SENTENCES: dict[EventKind, Callable[[_Facts, Words, datetime | None], Sentence]
     EventKind.STATE_AI_STOPPED: _ai_stopped,
     EventKind.STATE_RECOVERED: _recovered,
     EventKind.PACK_GRANTED: _granted,
+    EventKind.PACK_ADVANCED: _advanced,
     EventKind.PACK_DEPLETED: _depleted,
     EventKind.PACK_EXPIRED: _expired,
     EventKind.PACK_REVOKED: _revoked,

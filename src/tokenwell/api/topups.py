@@ -70,7 +70,7 @@ def request_topup(call: CurrentCall, organization_id: OrganizationId) -> Respons
     ),
 )
 def take_emergency_tokens(call: CurrentCall, organization_id: OrganizationId) -> Response:
-    """Advance an organization tokens within the platform's limit, while it is Running low or stopped and owes nothing."""
+    """Advance an organization tokens within the platform's limit, while it is Running low or stopped, once until repaid."""
     body = call.read(topups.Emergency)
     taken = call.suite.emergencies.take(organization_id, body.amount, note=body.note, key=call.key, by=call.caller.actor)
     pack = pack_view(PackLine(pack=taken.pack, status=PackStatus(taken.pack.status(taken.at))))

@@ -20,7 +20,7 @@ def emergency() -> None:
 @click.option("--note", default="", help="What people will read beside the pack.")
 @click.option("--key", help="Idempotency key: repeated with the same key, no more is taken.")
 def take(call: Call, organization: str, amount: str, note: str, key: str | None) -> None:
-    """Advance AMOUNT tokens to an organization that is Running low or stopped and owes nothing.
+    """Advance AMOUNT tokens to an organization that is Running low or stopped, once until grants repay them.
 
     \b
     Examples:

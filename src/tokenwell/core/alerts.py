@@ -36,6 +36,7 @@ ABOUT: dict[EventKind, About] = {
     EventKind.STATE_RECOVERED: About(is_urgent=True, tells_organization=True),
     EventKind.PACK_EXPIRING: About(tells_organization=True),
     EventKind.PACK_GRANTED: About(tells_organization=True),
+    EventKind.PACK_ADVANCED: About(tells_platform=True),
     EventKind.PACK_DEPLETED: About(rings=False),
     EventKind.PACK_EXPIRED: About(),
     EventKind.PACK_REVOKED: About(tells_organization=True),

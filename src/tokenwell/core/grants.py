@@ -120,6 +120,7 @@ def advance(book: Book, command: Advance, now: datetime) -> Decision | Tokenwell
     draft.has_packs = True
     draft.granted_tokens = pack.total_tokens
     draft.tell(EventKind.PACK_GRANTED, repaid_tokens=0, advanced_tokens=pack.total_tokens, **pack_detail(pack))
+    draft.tell(EventKind.PACK_ADVANCED, overage_tokens=owed, **pack_detail(pack))
     answer = Granted(
         organization_id=account.organization_id,
         at=now,

@@ -23,6 +23,7 @@ class EventKind(StrEnum):
     PACK_REVOKED = "pack.revoked"
     PACK_EXTENDED = "pack.extended"
     PACK_EXPIRING = "pack.expiring"
+    PACK_ADVANCED = "pack.advanced"
     OVERAGE_INCURRED = "overage.incurred"
     OVERAGE_REPAID = "overage.repaid"
     SERVICE_RESTRICTED = "service.restricted"

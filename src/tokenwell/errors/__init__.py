@@ -247,7 +247,7 @@ class TopupClosed(Conflict):
 
 
 class EmergencyRefused(Conflict):
-    """Emergency tokens are for a balance that is low, where nothing is owed yet."""
+    """Emergency tokens are for a balance that is low, once until grants have repaid them."""
 
     code = "emergency_refused"
 

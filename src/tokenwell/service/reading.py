@@ -168,6 +168,11 @@ class Reading:
             rows = reader.lines(connection, organization_id, after=after_seq, limit=check_limit(limit) + 1)
         return Page(tuple(rows[:limit]), str(rows[limit - 1].seq) if len(rows) > limit else None)
 
+    def incurred_since_advance(self, organization_id: str) -> int | None:
+        """Return how many tokens of overage were incurred since the last advance; None where there never was one."""
+        with reading(self._engine, organization_id) as connection:
+            return reader.incurred_since_advance(connection, organization_id)
+
     def usage_totals(self, organization_id: str, *, since: datetime, until: datetime) -> UsageTotals:
         """Return the sums over [since, until), both on quarters of an hour, which every time zone's days begin on."""
         since_micros, until_micros = (to_micros(to_utc(at, field="since")) for at in (since, until))

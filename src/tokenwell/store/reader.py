@@ -147,6 +147,18 @@ def overage_at(connection: Connection, organization_id: str, seq: int) -> int:
     return by_kind.get("overage", 0) + by_kind.get("advance", 0) - by_kind.get("overage_repaid", 0)
 
 
+def incurred_since_advance(connection: Connection, organization_id: str) -> int | None:
+    """Return how much overage was incurred since the last advance; None where there never was one."""
+    own = _entry.c.organization_id == organization_id
+    is_advance = _entry.c.kind == sqlalchemy.literal_column("'advance'")  # said literally, the index of few lines serves
+    is_overage = _entry.c.kind == sqlalchemy.literal_column("'overage'")
+    last = connection.execute(select(func.max(_entry.c.seq)).where(own, is_advance)).scalar_one()
+    if last is None:
+        return None
+    incurred = (own, is_overage, _entry.c.seq > last, _entry.c.amount_tokens > 0)
+    return int(connection.execute(select(func.coalesce(func.sum(_entry.c.amount_tokens), 0)).where(*incurred)).scalar_one())
+
+
 def last_line_at(connection: Connection, organization_id: str, at: datetime, *, upto_seq: int) -> Entry | None:
     """Return the last line dated at or before `at`, by bisection: dates never decrease along the journal."""
     low, high = 0, upto_seq

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
+import msgspec
 import pytest
+from sqlalchemy import select
 
 from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
 from tokenwell import Thresholds
-from tokenwell.core.happenings import Actor, ActorKind
+from tokenwell.core.alerts import FOR_PLATFORM
+from tokenwell.core.happenings import Actor, ActorKind, EventKind
 from tokenwell.core.health import State
 from tokenwell.errors import AmountInvalid, EmergencyRefused, IdempotencyConflict, OrganizationNotFound, TokenwellError
 from tokenwell.service.meter import Meter
 from tokenwell.service.records.audit import Audit
 from tokenwell.service.supply.emergencies import Emergencies
+from tokenwell.store import schema
+from tokenwell.store.reader import reading
 
 MEI = Actor(kind=ActorKind.PERSON, id="per_mei", name="Mei Lin")
 
@@ -84,11 +90,54 @@ def test_they_are_taken_once_until_all_is_repaid(meter: Meter, emergencies: Emer
     assert emergencies.take("acme", 100, by=MEI).advanced_tokens == 100
 
 
-def test_overage_is_owed_as_well(meter: Meter, emergencies: Emergencies) -> None:
-    meter.debit("acme", 501, already_used=True)
+def test_overage_is_no_obstacle(meter: Meter, emergencies: Emergencies) -> None:
+    meter.debit("acme", 900, already_used=True)
+    assert meter.balance("acme").overage_tokens == 400
+    assert emergencies.offered(meter.balance("acme")) == 300
+    taken = emergencies.take("acme", 300, by=MEI)
+    assert (taken.balance_tokens, taken.state) == (300, State.RUNNING_LOW)
+    assert meter.balance("acme").overage_tokens == 700
+    with pytest.raises(EmergencyRefused):
+        emergencies.take("acme", 1, by=MEI)
+
+
+def test_what_was_taken_is_repaid_before_what_was_used_beyond_the_balance_since(meter: Meter, emergencies: Emergencies) -> None:
+    meter.debit("acme", 550, already_used=True)  # 50 beyond the balance
+    emergencies.take("acme", 100, by=MEI)
+    meter.debit("acme", 130, already_used=True, key="beyond")  # and 30 more
+    assert meter.grant("acme", 149).repaid_tokens == 149
     with pytest.raises(EmergencyRefused) as refused:
         emergencies.take("acme", 100, by=MEI)
-    assert refused.value.details == {"overage_tokens": 1}
+    assert refused.value.details == {"overage_tokens": 31}
+    assert meter.grant("acme", 1).repaid_tokens == 1
+    assert emergencies.take("acme", 100, by=MEI).advanced_tokens == 100
+    assert meter.balance("acme").overage_tokens == 130
+
+
+def test_use_beyond_the_balance_meanwhile_is_no_obstacle(
+    meter: Meter, emergencies: Emergencies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meter.debit("acme", 500)
+    advance = meter.advance
+
+    def used_meanwhile(*given: Any, **named: Any) -> Any:
+        monkeypatch.setattr(meter, "advance", advance)
+        meter.debit("acme", 7, already_used=True)
+        return advance(*given, **named)
+
+    monkeypatch.setattr(meter, "advance", used_meanwhile)
+    assert emergencies.take("acme", 100, by=MEI).advanced_tokens == 100
+    assert meter.balance("acme").overage_tokens == 107
+
+
+def test_the_platform_is_told(meter: Meter, emergencies: Emergencies) -> None:
+    taken = emergencies.take("acme", 100, by=MEI)
+    with reading(meter.engine) as connection:
+        query = select(schema.event.c.kind, schema.event.c.detail).order_by(schema.event.c.event_id.desc())
+        kind, detail = connection.execute(query).first() or ("", "")
+    told = msgspec.json.decode(detail)
+    assert (kind, told["pack_id"], told["total_tokens"], told["overage_tokens"]) == ("pack.advanced", taken.pack.id, 100, 100)
+    assert EventKind.PACK_ADVANCED in FOR_PLATFORM
 
 
 @pytest.mark.parametrize("amount", [301, "1M", 0, -1, "many"])

@@ -28,6 +28,9 @@ from tokenwell.store.schema.columns import Id, Instant, Tokens, metadata
 IS_LIFE = "kind IN ('grant', 'expire', 'revoke', 'extend', 'overage_repaid')"
 """The journal lines of packs' lives, which have an index of their own: few, however many charges there are."""
 
+IS_OWED = "kind IN ('overage', 'advance')"
+"""The journal lines that make tokens owed; they have an index of their own, too."""
+
 organization = Table(
     "organization",
     metadata,
@@ -234,6 +237,15 @@ entry = Table(
         "seq",
         sqlite_where=text(IS_LIFE),
         postgresql_where=text(IS_LIFE),
+    ),
+    Index(
+        "ix_entry_owed",
+        "organization_id",
+        "kind",
+        "seq",
+        "amount_tokens",
+        sqlite_where=text(IS_OWED),
+        postgresql_where=text(IS_OWED),
     ),
     Index(
         "ix_entry_ref",
