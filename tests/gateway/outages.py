@@ -11,18 +11,21 @@ from sqlalchemy.engine import make_url
 
 
 class SqliteOutage:
-    """A database whose tables are out of reach."""
+    """A database whose tables are out of reach, or one of them."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *tables: str) -> None:
         self._path = url.removeprefix("sqlite:///")
+        self._tables = tables or ("hold",)
 
     def begin(self) -> None:
-        """Take the table of holds away."""
-        self._run("ALTER TABLE hold RENAME TO hold_away")
+        """Take the tables away."""
+        for table in self._tables:
+            self._run(f"ALTER TABLE {table} RENAME TO {table}_away")
 
     def end(self) -> None:
-        """Put it back."""
-        self._run("ALTER TABLE hold_away RENAME TO hold")
+        """Put them back."""
+        for table in self._tables:
+            self._run(f"ALTER TABLE {table}_away RENAME TO {table}")
 
     def _run(self, statement: str) -> None:
         connection = sqlite3.connect(self._path, isolation_level=None)
@@ -54,6 +57,6 @@ class PostgresOutage:
             admin.execute(sql.SQL(statement).format(sql.Identifier(self._name)))
 
 
-def outage_of(url: str) -> Any:
-    """Return the outage of a database."""
-    return SqliteOutage(url) if url.startswith("sqlite") else PostgresOutage(url)
+def outage_of(url: str, *tables: str) -> Any:
+    """Return the outage of a database; of SQLite, of some of its tables."""
+    return SqliteOutage(url, *tables) if url.startswith("sqlite") else PostgresOutage(url)

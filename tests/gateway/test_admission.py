@@ -6,16 +6,19 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import openai
 import pytest
 
 from tests.gateway.conftest import House, asked, house_on
 from tests.gateway.upstreams import plain, speaking
+from tokenwell.core.happenings import Actor, ActorKind
 from tokenwell.core.health import Thresholds
 from tokenwell.core.rates import Rate
 from tokenwell.errors import OrganizationNotFound, RequestInvalid
 from tokenwell.service.access.services import Lane, Services
-from tokenwell.service.policies import Policies, Policy, WhenShort
+from tokenwell.service.policies import Policies, Policy, WhenAway, WhenShort
+from tokenwell.service.records.audit import Audit, AuditFilter
 
 USED = {"prompt_tokens": 12, "completion_tokens": 20, "total_tokens": 32}
 
@@ -134,3 +137,20 @@ async def test_a_keys_limits_hold_in_the_gateway(poor: House) -> None:
         async with poor.ask(asked(max_tokens=5), secret=secret) as response:
             statuses.append((response.status, (await response.json()).get("error", {}).get("code")))
     assert statuses == [(200, None), (429, "limit_reached")]
+
+
+async def test_parts_of_a_policy_are_set_by_themselves_and_serving_without_the_database_needs_bounds(poor: House) -> None:
+    by = Actor(kind=ActorKind.COMMAND_LINE, name="op")
+    for missing in ({"away_seconds": 60}, {"away_tokens": 500}):
+        with pytest.raises(RequestInvalid):
+            policies(poor).set("acme", when_away="serve", **missing)
+    assert policies(poor).of("acme") == Policy()
+    policies(poor).set("acme", when_short="clamp", by=by)
+    policies(poor).set("acme", when_away="serve", away_seconds="60", away_tokens="2k", by=by)
+    policies(poor).set("acme", away_seconds=90, by=by)
+    whole = Policy(when_short=WhenShort.CLAMP, when_away=WhenAway.SERVE, away_seconds=90, away_tokens=2_000)
+    assert policies(poor).set("acme", when_short="clamp", by=by) == policies(poor).of("acme") == whole
+    assert policies(poor).serving() == {"acme": whole}
+    acts = Audit(poor.meter.engine).list("acme", AuditFilter(action="policy.set")).items
+    assert len(acts) == 3
+    assert json.loads(acts[0].act.after or "") == msgspec.to_builtins(whole)

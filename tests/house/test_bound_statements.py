@@ -32,7 +32,8 @@ UNBOUND = {
         Inbox.newest_anywhere
         Directory.counts Directory.grants Directory.names Directory.organizations Directory.pulses Directory.usage
         Directory.usage_total Directory.used Reading.organizations Reading.organizations_due Reading.ping Indexing.catch_up
-        Outlooks.refresh Schedules.run_due Topups.finish_approvals Answers.forget_old delete_old create_organization
+        Outlooks.refresh Policies.serving Schedules.run_due Topups.finish_approvals Answers.forget_old delete_old
+        create_organization
         Watching._tell Watching._tell_expiring Watching.expiring Watching.unusual Watching.verify
     """,
     "what the provider of payments tells is found by its own ids, and what it did not tell is asked for": """

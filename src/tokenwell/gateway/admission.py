@@ -14,13 +14,16 @@ import msgspec
 from tokenwell.core.amounts import MAX_CHARGE_TOKENS
 from tokenwell.core.limits import KeyLimits
 from tokenwell.core.rates import MILLION, Rate, charge_of
+from tokenwell.core.receipts import Held
 from tokenwell.core.usage import Usage
-from tokenwell.errors import BalanceHeld, CommitUnknown, NotFound, RequestInvalid
+from tokenwell.errors import BalanceHeld, CommitUnknown, NotFound, RequestInvalid, StoreError, StoreUnavailable
 from tokenwell.gateway.asking import AiRequest
 from tokenwell.gateway.bodies import member_span, set_member
 from tokenwell.gateway.calls import Call
 from tokenwell.gateway.expecting import Expectations, Expected
+from tokenwell.gateway.logbook import Logbook
 from tokenwell.gateway.metrics import CLAMPED
+from tokenwell.gateway.outages import Outages
 from tokenwell.gateway.reservations import Reservation, Terms
 from tokenwell.service.access.keys import GatewayKey
 from tokenwell.service.access.services import Lane
@@ -55,13 +58,36 @@ class _Room(NamedTuple):
     limit_tokens: int | None = None
 
 
+class _Asked(NamedTuple):
+    """A request, who asks, and what is known of it."""
+
+    key: GatewayKey
+    path: str
+    request: AiRequest
+    request_id: str
+    reason: str | None
+    rate: Rate | None
+    expected: Expected
+    terms: Terms
+
+
 class Admission:
-    """Opens the holds of calls."""
+    """Opens the holds of calls, and notes each call in the logbook."""
 
     def __init__(
-        self, meter: Meter, answers: Answers, expectations: Expectations, policies: Policies, *, hold_ttl: timedelta
+        self,
+        meter: Meter,
+        answers: Answers,
+        expectations: Expectations,
+        policies: Policies,
+        *,
+        outages: Outages,
+        logbook: Logbook,
+        hold_ttl: timedelta,
     ) -> None:
         self._meter = meter
+        self._outages = outages
+        self._logbook = logbook
         self._answers = answers
         self._expectations = expectations
         self._policies = policies
@@ -76,44 +102,78 @@ class Admission:
         ratebook.require_rated(request.model)
         rate = ratebook.rate_for(request.model)
         expected = self._expectations.expect((key.organization_id, request.model, reason), request)
-        prompt_tokens = expected.prompt_tokens + before
         terms = terms_of(key)
+        asked = _Asked(key, path, request, request_id, reason, rate, expected, terms)
+        if self._outages.serves(key):
+            return await self._let_through(asked, StoreUnavailable())
+        prompt_tokens = expected.prompt_tokens + before
         room = _Room(_price(prompt_tokens, expected.completion_tokens, rate), expected.completion_tokens)
         try:
-            hold_id = await self._hold(key, terms, room.tokens, request_id)
+            held = await self._hold(key, terms, room.tokens, request_id)
         except BalanceHeld as refusal:
             fitted = await self._fit(key, path, request, prompt_tokens, rate, refusal)
             if fitted is None or fitted.tokens >= room.tokens:
                 raise
             room = fitted
-            hold_id = await self._hold(key, terms, room.tokens, request_id)
-            request = _limited(path, request, room)
+            held = await self._hold(key, terms, room.tokens, request_id)
+            CLAMPED.inc(room.limit_tokens is not None)
+        except (StoreUnavailable, CommitUnknown) as error:
+            self._outages.fail()
+            return await self._let_through(asked, error)
+        self._outages.hear(held)
+        return self._admitted(asked, room, held.hold.id)
+
+    async def _let_through(self, asked: _Asked, cause: StoreError) -> Admitted:
+        """Admit a request without a hold, where and as far as its organization's policy has it so; else raise `cause`."""
+        key, request, rate = asked.key, asked.request, asked.rate
+        if not self._outages.serves(key) or request.follows:
+            raise cause
+        limit = request.output_limit_tokens
+        output = asked.expected.completion_tokens if limit is None else min(limit * request.choices, MAX_CHARGE_TOKENS)
+        is_limited = limit is None and asked.path in LIMITS
+        least = max(LEAST_OUTPUT_TOKENS, output // request.choices) if is_limited else None
+        output = output if least is None else least * request.choices
+        # Nothing lets it grow, and nothing says what the others use: what it may come to counts, not what is usual.
+        prompt_tokens = max(asked.expected.prompt_tokens, request.prompt.held_tokens)
+        room = _Room(_price(prompt_tokens, output, rate), output, least)
+        admitted = self._admitted(asked, room, "")
+        call = admitted.reservation.call
+        usage = Usage(input_tokens=request.prompt.charged_tokens, output_tokens=0 if request.streams else output)
+        if not await self._outages.let_through(key, call, tokens=room.tokens, usage=usage):
+            admitted.reservation.close()
+            self._logbook.end(call.request_id)
+            raise cause
+        return admitted
+
+    def _admitted(self, asked: _Asked, room: _Room, hold_id: str) -> Admitted:
+        key, request, expected = asked.key, _limited(asked.path, asked.request, room), asked.expected
+        service = key.service
         call = Call(
             organization_id=key.organization_id,
-            request_id=request_id,
+            request_id=asked.request_id,
             hold_id=hold_id,
             key_id=key.id,
             service_id=key.service_id,
             model=request.model,
             session=request.session or (service.default_session if service else None),
-            reason=reason,
+            reason=asked.reason,
             expected=Expected(expected.prompt_tokens, room.output_tokens, expected.text_bytes),
             limited_to=room.limit_tokens,
         )
-        reservation = Reservation(
-            self._meter.aio,
+        self._logbook.begin(
             call,
-            rate=rate,
-            room_tokens=room.output_tokens,
-            ttl=self._hold_ttl,
-            terms=terms,
+            prompt_tokens=request.prompt.charged_tokens,
+            completion_tokens=0 if request.streams else room.output_tokens,
+        )
+        reservation = Reservation(
+            self._meter.aio, call, rate=asked.rate, room_tokens=room.output_tokens, ttl=self._hold_ttl, terms=asked.terms
         )
         return Admitted(reservation, request)
 
-    async def _hold(self, key: GatewayKey, terms: Terms, tokens: int, request_id: str) -> str:
+    async def _hold(self, key: GatewayKey, terms: Terms, tokens: int, request_id: str) -> Held:
         for is_last in (False, True):
             try:
-                held = await self._meter.aio.open_hold(
+                return await self._meter.aio.open_hold(
                     key.organization_id,
                     tokens,
                     ttl=self._hold_ttl,
@@ -127,8 +187,6 @@ class Admission:
                 # Asked once more under the same key it is opened once at most.
                 if is_last:
                     raise
-                continue
-            return held.hold.id
         raise AssertionError("unreachable")
 
     async def _fit(
@@ -184,7 +242,6 @@ def _limited(path: str, request: AiRequest, room: _Room) -> AiRequest:
     """Return a request with its output limited to what is held, in every field that limits it; all other bytes stay."""
     if room.limit_tokens is None:
         return request
-    CLAMPED.inc()
     body, value = request.body, b"%d" % room.limit_tokens
     names = [name for name in LIMITS[path] if member_span(body, name) is not None] or LIMITS[path][:1]
     for name in names:

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from tokenwell.config import Settings
-from tokenwell.errors import BalanceRefused, CredentialsInvalid, RequestInvalid, StoreError, TokenwellError
+from tokenwell.errors import BalanceRefused, CredentialsInvalid, RequestInvalid, StoreError, StoreUnavailable, TokenwellError
 from tokenwell.gateway.admission import Admission
 from tokenwell.gateway.asking import Labels
 from tokenwell.gateway.chat import CHAT, COMPLETIONS
@@ -22,12 +22,14 @@ from tokenwell.gateway.keeping import Keeping
 from tokenwell.gateway.media import MEDIA
 from tokenwell.gateway.messages import MESSAGES
 from tokenwell.gateway.metering import Metering
+from tokenwell.gateway.outages import Outages
 from tokenwell.gateway.passing import Passing, is_passed, scope_of, telling_for
 from tokenwell.gateway.receipts import REQUEST_ID, refusal_headers
 from tokenwell.gateway.recovery import Recovery
 from tokenwell.gateway.responses import RESPONSES
 from tokenwell.gateway.settlement import Settlements
 from tokenwell.gateway.tokenizers import tokenizer
+from tokenwell.gateway.upkeep import Upkeep
 from tokenwell.gateway.upstream import Upstream
 from tokenwell.service.access.keys import GatewayKey, Keys, KeyScope, check_use
 from tokenwell.service.answers import Answers
@@ -70,13 +72,21 @@ class Gateway:
         self._body_limit_bytes = settings.body_limit_bytes
         self._estimates = Estimates(meter.reading)
         expectations = Expectations(self._estimates, default_output_tokens=settings.output_limit_tokens)
-        self._settlements = Settlements(meter, expectations=expectations, logbook=keeping.logbook)
-        self._recovery = Recovery(keeping.directory, self._settlements)
+        policies = Policies(meter.engine, meter.clock)
+        self._outages = outages = Outages(meter, policies, keeping)
+        self._settlements = Settlements(meter, expectations=expectations, keeping=keeping, outages=outages)
+        self._upkeep = Upkeep(meter.aio, outages, self._settlements, Recovery(keeping.directory, self._settlements))
         self._answers = Answers(meter.engine, meter.clock)
         self._passing = Passing(meter.aio, upstream, self._answers, body_limit_bytes=settings.body_limit_bytes)
-        policies = Policies(meter.engine, meter.clock)
-        hold_ttl = timedelta(seconds=settings.hold_seconds)
-        admission = Admission(meter, self._answers, expectations, policies, hold_ttl=hold_ttl)
+        admission = Admission(
+            meter,
+            self._answers,
+            expectations,
+            policies,
+            outages=outages,
+            logbook=keeping.logbook,
+            hold_ttl=timedelta(seconds=settings.hold_seconds),
+        )
         self._metering = Metering(admission, upstream, self._settlements, self._answers)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -98,7 +108,7 @@ class Gateway:
     async def startup(self) -> None:
         """Get ready on the running event loop."""
         await self._upstream.open()
-        await self._recovery.run()
+        await self._upkeep.start()
         await asyncio.to_thread(tokenizer, OTHERS[0])  # ahead of the first request: it takes a moment
         try:
             await asyncio.to_thread(self._answers.forget_old)
@@ -112,6 +122,7 @@ class Gateway:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), LET_GO_SECONDS)
         await self._settlements.drain(DRAIN_SECONDS)
+        await self._upkeep.stop()
         await asyncio.to_thread(self._estimates.close)
         await self._upstream.close()
         self._keeping.close()
@@ -172,9 +183,23 @@ class Gateway:
         if not secret:
             raise CredentialsInvalid("send a gateway key: Authorization: Bearer tw_live_…, or X-Api-Key")
         known = self._keys.recall(secret)
-        key = known if known is not None else await asyncio.to_thread(self._keys.authenticate, secret)
+        key = known if known is not None else await self._look_up(secret)
         check_use(key, scope)
         return key
+
+    async def _look_up(self, secret: str) -> GatewayKey:
+        """Return the key of a secret from the database; while that is away, one that was valid just before and is served then."""
+        key = self._outages.remembered(self._keys, secret)
+        if key is not None:
+            return key
+        try:
+            return await asyncio.to_thread(self._keys.authenticate, secret)
+        except StoreUnavailable:
+            self._outages.fail()
+            key = self._outages.remembered(self._keys, secret)
+            if key is None:
+                raise
+            return key
 
 
 def _label(exchange: Exchange, name: bytes) -> str | None:

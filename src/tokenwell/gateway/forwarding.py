@@ -269,7 +269,7 @@ class Forwarding:
 
     async def _settle(self, bill: Bill, answer_id: str) -> Receipt | None:
         receipt = await self._settlements.settle(self._call, bill)
-        if answer_id and self._request.stores:
+        if answer_id and self._request.stores and self._call.hold_id:
             call, tokens = self._call, bill.usage.prompt_tokens + bill.usage.completion_tokens
             try:
                 await asyncio.to_thread(self._answers.remember, call.organization_id, answer_id, model=call.model, tokens=tokens)

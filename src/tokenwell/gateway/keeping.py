@@ -12,16 +12,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+import msgspec
 import structlog
 
+from tokenwell.core.usage import Usage
+from tokenwell.gateway.calls import Bill, Call
 from tokenwell.gateway.logbook import Logbook
+from tokenwell.gateway.spool import Spool
 from tokenwell.service.ports import new_id
 
 _DOOR = "door.lock"
 _LOCK = ".lock"
 _CALLS = ".calls"
-_ENDINGS = (_CALLS, _LOCK)
+_CHARGES = ".charges"
+_OPEN = ".open"
+_ENDINGS = (_CALLS, _CHARGES, ".new", ".fresh", _OPEN, _LOCK)
 """What files a process has; the lock is the last to go."""
+
+_decode_waiting = msgspec.json.Decoder(dict[str, int]).decode
 
 log = structlog.get_logger("tokenwell.gateway")
 
@@ -33,6 +41,7 @@ class Keeping:
         self.directory = directory
         self._id = new_id("gw")
         self._lock = -1
+        self.spool: Spool | None = None
         if directory is None:
             self.logbook = Logbook()
             return
@@ -40,6 +49,7 @@ class Keeping:
         with _door(directory):
             self._lock = _locked(directory / (self._id + _LOCK))
             self.logbook = Logbook(directory / (self._id + _CALLS))
+            self.spool = Spool(directory / (self._id + _CHARGES))
 
     @classmethod
     def opened(cls, directory: Path | None) -> Self:
@@ -52,12 +62,55 @@ class Keeping:
 
     def close(self) -> None:
         """Close the files; those in which nothing is left are removed."""
-        is_done = len(self.logbook) == 0
+        is_done = not len(self.logbook) and not (self.spool and len(self.spool))
         self.logbook.close()
+        if self.spool is not None:
+            self.spool.close()
         if self.directory is not None:
             if is_done:
                 _remove(self.directory, self._id)
             os.close(self._lock)
+
+    def let_through(self, call: Call, *, tokens: int, usage: Usage, most_tokens: int) -> bool:
+        """Write down that a call goes on without the database, unless more of its organization would wait to be charged than
+        `most_tokens`, in all processes of this directory. Raises OSError and SpoolFull. It waits for the disk."""
+        if self.directory is None or self.spool is None:
+            return False
+        with _door(self.directory):
+            own = self.spool.tokens()
+            waiting = own.get(call.organization_id, 0) + self._waiting_elsewhere(call.organization_id)
+            if waiting + tokens > most_tokens:
+                return False
+            own[call.organization_id] = own.get(call.organization_id, 0) + tokens
+            # First the sum and then the call: a kill in between lets too little through, and never too much.
+            self._tell(own)
+            self.spool.open(call, tokens=tokens, usage=usage)
+        return True
+
+    def owe(self, call: Call, bill: Bill, *, tokens: int) -> None:
+        """Write down what a call used, which is `tokens`. Raises OSError and SpoolFull. It waits for the disk."""
+        assert self.spool is not None
+        self.spool.owe(call, bill, tokens=tokens)
+        if not call.hold_id:
+            self.tell_waiting()
+
+    def tell_waiting(self) -> None:
+        """Tell the other processes how many tokens still wait to be charged here."""
+        if self.directory is not None and self.spool is not None:
+            with _door(self.directory):
+                self._tell(self.spool.tokens())
+
+    def _tell(self, tokens: dict[str, int]) -> None:
+        assert self.directory is not None
+        fresh = self.directory / (self._id + ".fresh")
+        fresh.touch(mode=0o600)
+        fresh.write_bytes(msgspec.json.encode(tokens))
+        fresh.replace(self.directory / (self._id + _OPEN))
+
+    def _waiting_elsewhere(self, organization_id: str) -> int:
+        assert self.directory is not None
+        others = (file for file in self.directory.glob("*" + _OPEN) if file.name != self._id + _OPEN)
+        return sum(_decode_waiting(file.read_bytes()).get(organization_id, 0) for file in others)
 
 
 class Orphan:
@@ -68,6 +121,7 @@ class Orphan:
         self._name = name
         self._lock = lock
         self.calls = directory / (name + _CALLS)
+        self.charges = directory / (name + _CHARGES)
 
     def done(self) -> None:
         """Remove the files: nothing in them is left to be done."""

@@ -27,12 +27,6 @@ class Metering:
         UpstreamError before anything is sent; nothing is charged then."""
         self._upstream.check(dialect.path, request.model)
         reservation, request = await self._admission.admit(key, dialect.path, request, request_id)
-        expected = reservation.call.expected
-        self._settlements.logbook.begin(
-            reservation.call,
-            prompt_tokens=request.prompt.charged_tokens,
-            completion_tokens=0 if request.streams or expected is None else expected.completion_tokens,
-        )
         try:
             await Forwarding(
                 reservation,

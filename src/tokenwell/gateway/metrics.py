@@ -36,6 +36,12 @@ RECOVERED = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+AWAY = Counter(
+    "tokenwell_gateway_away_requests",
+    "Requests of organizations that are served while the database cannot be reached: served, or refused at the bound.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 CLAMPED = Counter(
     "tokenwell_gateway_clamped_requests", "Requests whose output was limited to what the balance affords.", registry=REGISTRY
 )

@@ -84,7 +84,7 @@ class Reservation:
         self._terms = terms
         self._growth: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
-        self._is_refused = False
+        self._is_refused = not call.hold_id  # there is none to grow
         self._seen_bytes = self._seen_said = self.said_tokens = 0
         self._timer = asyncio.get_running_loop().call_later(ttl.total_seconds() / 2, self._prolong)
 
@@ -179,7 +179,7 @@ class Reservation:
 
     def _prolong(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._ttl.total_seconds() / 2, self._prolong)
-        if self._keeping is None:
+        if self._keeping is None and self.call.hold_id:
             self._keeping = asyncio.ensure_future(self._keep())
 
     async def _keep(self) -> None:

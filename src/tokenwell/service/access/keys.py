@@ -121,6 +121,14 @@ class Keys:
         key = self._remembered.recall(secret)
         return None if key is None else _enabled(key)
 
+    def remembered(self, secret: str, *, since: datetime) -> GatewayKey | None:
+        """Return the key if it was found valid since then, however long ago that is: for as long as the database cannot be asked.
+
+        Raises CredentialsInvalid once it has expired, ServiceDisabled.
+        """
+        key = self._remembered.remembered(secret, since=since)
+        return None if key is None else _enabled(key)
+
     def authenticate(self, secret: str) -> GatewayKey:
         """Return the key of a secret, from memory or the database.
 

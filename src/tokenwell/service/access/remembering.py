@@ -112,6 +112,14 @@ class Remembering(Generic[K]):
             self._touch(known, now)
         return known.key
 
+    def remembered(self, secret: str, *, since: datetime) -> K | None:
+        """Return the key if it was found valid since then. Raises CredentialsInvalid once it has expired."""
+        known = self._known.get(hash_of(secret))
+        if known is None or known.until - CACHE_LIFETIME < since:
+            return None
+        _check_expiry(known.key, self._clock())
+        return known.key
+
     def authenticate(self, secret: str) -> K:
         """Return the key of a secret. Raises CredentialsInvalid, KeyRevoked, StoreUnavailable."""
         key = self.recall(secret)
