@@ -41,7 +41,10 @@ def test_every_page_on_access_is_within_reach(open_page: OpenPage, suite: Suite,
     ada = open_page("ada@example.com", color_scheme=theme, locale=language)
     stranger = open_page(None, color_scheme=theme, locale=language, expects="status of 404")
     base, wrong = "/o/northwind", []
-    visits = [(mei, base + path) for path in ("/services", "/services/new", "/keys/new", "/members", "/members/invite", "/audit")]
+    edit = f"/keys/{suite.keys.list('northwind').items[-1].id}/edit"
+    visits = [
+        (mei, base + path) for path in ("/services", "/services/new", "/keys/new", edit, "/members", "/members/invite", "/audit")
+    ]
     visits += [(mei, path) for path in ("/profile", "/profile/password", "/profile/second-factor")]
     visits += [(ada, path) for path in ("/admin/members", "/admin/audit", f"/admin/members/{person.id}/reset")]
     visits += [(stranger, path) for path in ("/forgot", "/invitation?token=used")]
