@@ -32,6 +32,16 @@ OPEN_PATHS = frozenset({"/v1/openapi.json"})
 
 _BUCKETS_LIMIT = 10_000
 
+_LONGEST_INTEGER = 10**15 - 1
+"""The largest number that a structured header can carry (RFC 9651)."""
+
+_POLICIES = (
+    ("requests_per_minute", b'"%b";q=%d;w=60'),
+    ("tokens_per_day", b'"%b";q=%d;qu="tokens";w=86400'),
+    ("tokens_per_month", b'"%b";q=%d;qu="tokens";w=2678400'),
+)
+"""How the limits of a key are written. Their windows are those of the calendar; `w` is the longest that a window may be."""
+
 
 class Caller(msgspec.Struct, frozen=True):
     """Who calls. `key` is set where it is a gateway key."""
@@ -105,6 +115,13 @@ class Limiter:
         ]
 
 
+def policies_of(key: GatewayKey | None) -> list[tuple[bytes, bytes]]:
+    """Return the header that tells what limits a key has of its own; they are counted when it charges."""
+    limits = () if key is None else ((name, getattr(key, name), form) for name, form in _POLICIES)
+    told = [form % (name.encode(), most) for name, most, form in limits if most is not None and most <= _LONGEST_INTEGER]
+    return [(b"ratelimit-policy", b", ".join(told))] if told else []
+
+
 class Gate:
     """Lets a request in once it is known who calls; what is behind it finds the caller in the request's state."""
 
@@ -122,7 +139,7 @@ class Gate:
         source = (scope.get("client") or ("", 0))[0]
         try:
             caller = await self._authenticator.authenticate(header, source)
-            told = self._limiter.take(caller.actor.id)
+            told = self._limiter.take(caller.actor.id) + policies_of(caller.key)
         except TokenwellError as error:
             await answer_error(error)(scope, receive, send)
             return

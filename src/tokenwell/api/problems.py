@@ -10,7 +10,7 @@ from starlette.responses import Response
 from tokenwell import errors
 from tokenwell.api.wire import encode
 from tokenwell.client.shapes import Problem
-from tokenwell.errors import TokenwellError
+from tokenwell.errors import LimitReached, TokenwellError
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -68,5 +68,12 @@ def answer_problem(problem: Problem, headers: dict[str, str] | None = None, *, w
 
 
 def answer_error(error: TokenwellError) -> Response:
-    """Return an error as an answer."""
-    return answer_problem(problem_of(error))
+    """Return an error as an answer. What a limit of a key refuses tells what is left of it, and when it begins anew."""
+    return answer_problem(problem_of(error), _limited(error) if isinstance(error, LimitReached) else None)
+
+
+def _limited(error: LimitReached) -> dict[str, str]:
+    details = error.details
+    used = details.get("used_tokens", details["most"]) + details.get("held_tokens", 0)
+    left = max(0, details["most"] - used)
+    return {"ratelimit": f'"{details["limit"]}";r={left};t={details["retry_after_seconds"]}'} if left < 10**15 else {}
