@@ -6,37 +6,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.house.sources import ROOT
+
 EXCLUDED = "positive_data_acceptance"
 """What a schema cannot say: that a cursor is one that a page gave, that an instant lies in the past. All else is checked."""
 
-CONFIG = """
-[phases.stateful]
-max-steps = 4
-inference.algorithms = []
-"""
-"""Of the links between operations those of the document are followed: what is guessed besides would crowd them out."""
-
-
 INPUT = ("--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--max-time", "24")
-LINKED = (
-    "create_organization", "balance", "list_packs", "grant_pack", "get_pack", "extend_pack", "revoke_pack", "open_hold",
-    "extend_hold", "settle_hold", "release_hold", "create_service", "get_service", "create_key", "revoke_key", "request_topup",
-    "decline_topup",
-)  # fmt: skip
-LINKS = (
-    *("--phases", "stateful", "--mode", "positive", "--max-examples", "60", "--max-time", "20"),
-    *(word for name in LINKED for word in ("--include-operation-id", name)),
-)
-"""`INPUT`: good and bad input to every operation. `LINKS`: good input, along the links from one operation to the next."""
+"""Good and bad input to every operation."""
 
 
 def run_schemathesis(address: str, secret: str, directory: Path, how: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
     """Let it try the operations of a server."""
-    config = directory / "schemathesis.toml"
-    config.write_text(CONFIG, encoding="utf-8")
     command = [
-        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", f"{address}/v1/openapi.json", *how),
+        *(sys.executable, "-m", "schemathesis.cli", "run", f"{address}/v1/openapi.json", *how),
         *("--header", f"Authorization: Bearer {secret}", "--exclude-checks", EXCLUDED, "--seed", "7", "--no-color"),
         *("--continue-on-failure", "--generation-database", "none", "--suppress-health-check", "all", "--warnings", "off"),
     ]
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, timeout=300)
+
+
+def follow_links(address: str, secret: str) -> subprocess.CompletedProcess[str]:
+    """Let it follow every link of a server's document."""
+    command = [sys.executable, "-m", "tests.api.schemathesis_links", address, secret]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)

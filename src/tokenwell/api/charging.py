@@ -194,7 +194,12 @@ HOT = (
                 "operationId": "refund",
                 "parameters": _REQUEST_OF_THE_NEW,
                 "requestBody": {"request_id": "$response.body#/request_id"},
-            }
+            },
+            "open_dispute": {
+                "operationId": "open_dispute",
+                "parameters": _REQUEST_OF_THE_NEW,
+                "requestBody": {"request_id": "$response.body#/request_id", "note": "Why was this charged?"},
+            },
         },
     ),
     HotOperation(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 from fastapi import FastAPI
@@ -10,8 +11,9 @@ from fastapi.openapi.utils import get_openapi
 
 from tokenwell.api.hot import HotOperation
 from tokenwell.api.operations import described_types
+from tokenwell.client.bodies import Body
+from tokenwell.client.shapes import Shape
 
-_INSTANTS = ("since", "until", "as_of", "at")
 _PREAMBLE = """Prepaid AI tokens: packs, balance, holds, debits, ledger.
 
 Send a key as `Authorization: Bearer …`: a platform key (`tw_plat_…`) or an organization's gateway key (`tw_live_…`).
@@ -36,23 +38,36 @@ def describe(app: FastAPI, hot: dict[str, tuple[HotOperation, ...]], version: st
         for operation in operations:
             document["paths"].setdefault(operation.path, {})["post"] = operation.description(tag)
     _, schemas = msgspec.json.schema_components(described_types(), ref_template="#/components/schemas/{name}")
+    kinds = _structs()
     components = document.setdefault("components", {})
-    components["schemas"] = {name: _told(schema) for name, schema in sorted(schemas.items())}
+    components["schemas"] = {name: _told(schema, kinds.get(name)) for name, schema in sorted(schemas.items())}
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "A platform key or a gateway key."}}
     return document
 
 
-def _told(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema with what types alone do not say: tokens may be text, instants have a format."""
+def _told(schema: dict[str, Any], kind: type[msgspec.Struct] | None) -> dict[str, Any]:
+    """Return a schema with what msgspec leaves out: tokens may be text, instants have a format."""
+    hints = {} if kind is None else get_type_hints(kind)
     for name, field in schema.get("properties", {}).items():
-        kinds = field.get("anyOf", [field])
-        for kind in kinds:
-            if kind.get("type") == "integer" and name.endswith("_tokens") and "minimum" not in kind:
-                kind.update({"type": ["integer", "string"], "pattern": "^-?[0-9]+$"})
-            elif kind.get("type") == "string" and (name.endswith("_at") or name in _INSTANTS):
-                kind["format"] = "date-time"
-            elif kind.get("type") == "array" and name == "starts":
-                kind["items"] = {"type": "string", "format": "date-time"}
+        is_instant = datetime in (hints.get(name), *get_args(hints.get(name)))
+        for each in field.get("anyOf", [field]):
+            if each.get("type") == "integer" and name.endswith("_tokens") and "minimum" not in each:
+                each.update({"type": ["integer", "string"], "pattern": "^-?[0-9]+$"})
+            elif is_instant and each.get("type") == "string":
+                each["format"] = "date-time"
+            elif is_instant and each.get("type") == "array":
+                each["items"] = {"type": "string", "format": "date-time"}
         if field.get("default", ...) == ():
             field["default"] = []
     return schema
+
+
+def _structs() -> dict[str, type[msgspec.Struct]]:
+    """Return every shape and body by its name."""
+    waiting: list[type[msgspec.Struct]] = [Shape, Body]
+    found = {}
+    while waiting:
+        kind = waiting.pop()
+        found[kind.__name__] = kind
+        waiting += kind.__subclasses__()
+    return found

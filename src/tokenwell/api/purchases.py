@@ -35,7 +35,10 @@ _OF_THE_NEW = {"organization_id": "$request.path.organization_id", "purchase_id"
         answer=purchases.Offer,
         status=201,
         example={"name": "Five million tokens", "amount": "5M", "price_minor": 4900, "currency": "eur", "valid_days": 365},
-        links={name: {"operationId": name, "parameters": _OF_THE_NEW_OFFER} for name in ("get_offer", "withdraw_offer")},
+        links={
+            **{name: {"operationId": name, "parameters": _OF_THE_NEW_OFFER} for name in ("get_offer", "withdraw_offer")},
+            "start_purchase": {"operationId": "start_purchase", "requestBody": {"offer_id": "$response.body#/id"}},
+        },
     ),
 )
 def create_offer(call: CurrentCall) -> Response:
