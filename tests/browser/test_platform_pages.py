@@ -44,10 +44,11 @@ def suite(meter: Meter, people: People) -> Suite:
     answered = suite.disputes.list("northwind").items[0]
     suite.disputes.answer("northwind", answered.id, answer="It is the language of the question", by=SYSTEM)
     meter.create_organization("harbour", name="Harbour Lights")
-    meter.grant("harbour", 900_000)
     person = people.find("mei@example.com")
     assert person is not None
     people.add_member("harbour", person.id, "organization_admin")
+    made = suite.codes.create("1M", 200, valid_days=90, note="Spring fair", by=SYSTEM)
+    suite.codes.redeem("harbour", made.codes[0], by=SYSTEM)
     suite.reconciliations.compare(io.BytesIO(EXPORT.encode()), name="January.csv", by=SYSTEM)
     meter.debit("northwind", 8_765, key="req_of_lina", model="gpt-5-mini")
     return suite
@@ -66,6 +67,9 @@ def test_every_page_is_within_reach(open_page: OpenPage, suite: Suite, theme: st
     }
     visits["disputes-of-all"] = "/admin/disputes?show=all"
     visits["dispute-refund"] = f"/o/northwind/disputes/{suite.disputes.list(statuses=OPEN).items[0].id}/refund"
+    visits["codes"] = "/admin/codes"
+    visits["codes-new"] = "/admin/codes/new"
+    visits["codes-batch"] = f"/admin/codes/{suite.codes.list().items[0].id}"
     visits["reconciliations"] = "/admin/reconciliation"
     visits["reconciliation"] = f"/admin/reconciliation/{suite.reconciliations.page().items[0].id}"
     own = {
@@ -148,6 +152,31 @@ def test_an_export_is_uploaded_and_compared(open_page: OpenPage, suite: Suite) -
     assert len(suite.reconciliations.page().items) == 2
 
 
+def test_codes_are_made_downloaded_once_and_redeemed(open_page: OpenPage, suite: Suite) -> None:
+    page = open_page("ada@example.com")
+    page.goto("/admin/codes")
+    page.get_by_role("link", name="New codes").click()
+    dialog = page.get_by_role("dialog")
+    dialog.locator("#count").fill("2")
+    expect(dialog.locator("#preview")).to_contain_text("2,000,000")
+    dialog.get_by_role("button", name="Make 2 codes").click()
+    expect(dialog.locator("#dialog-h")).to_have_text("2 codes were made")
+    assert check(page, "codes that were made") == []
+    with page.expect_download() as download:
+        dialog.get_by_role("link", name="Download CSV").click()
+    lines = download.value.path().read_text().splitlines()
+    assert (len(lines), lines[1].split(",")[0] in dialog.locator("#codes").input_value()) == (3, True)
+    mei = open_page()
+    mei.goto("/o/northwind")
+    mei.get_by_role("link", name="Redeem a code").click()
+    mei.locator("#code").fill(lines[1].split(",")[0].lower())
+    mei.get_by_role("dialog").get_by_role("button", name="Redeem").click()
+    expect(mei.locator(".said")).to_contain_text("Code redeemed: 1,000,000 tokens.")
+    dialog.get_by_role("link", name="Done").click()
+    expect(page.locator("tr[data-code]")).to_contain_text("Mei Lin")
+    assert lines[1].split(",")[0] not in page.content()
+
+
 def test_emergency_tokens_are_taken_with_a_look_before(open_page: OpenPage, suite: Suite) -> None:
     page = open_page(expects="status of 422")
     page.goto("/o/harbour")
@@ -157,9 +186,9 @@ def test_emergency_tokens_are_taken_with_a_look_before(open_page: OpenPage, suit
     dialog.locator("#send").click()
     expect(dialog.get_by_role("alert")).to_contain_text("more than the platform allows")
     dialog.locator("#amount").fill("400k")
-    expect(dialog.locator("#preview")).to_contain_text("1,300,000")
+    expect(dialog.locator("#preview")).to_contain_text("1,400,000")
     expect(dialog.locator("#until")).to_have_text("400,000")
     dialog.locator("#send").click()
     expect(page.locator(".said")).to_contain_text("400,000 emergency tokens were taken")
-    expect(page.locator("#balance")).to_have_text("1,300,000")
+    expect(page.locator("#balance")).to_have_text("1,400,000")
     expect(page.get_by_role("link", name="Emergency tokens")).to_have_count(0)

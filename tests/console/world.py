@@ -214,6 +214,7 @@ class World:
         home = suite.invitations.invite(None, email="root@example.com", role="platform_admin", address_of=str, by=SYSTEM)
         export = io.BytesIO(f"request_id,created_at,model,input_tokens\n{request.request_id},2027-01-31,m,5\n".encode())
         return {
+            "batch": suite.codes.create(500, 1, by=SYSTEM).batch.id,
             "reconciliation": suite.reconciliations.compare(export, by=SYSTEM).reconciliation.id,
             "pack": f"PK-{pack.number}",
             "request": request.request_id,

@@ -18,7 +18,7 @@ from tokenwell.console.access import embedpage, servicespage
 from tokenwell.console.identity import doorpages, memberspage, profile, signin
 from tokenwell.console.notices import alertspage, bellpage
 from tokenwell.console.records import admin, auditpage, disputespage, ledgerpage, packpage, reconcilingpage, usagepage
-from tokenwell.console.supply import changes, emergencypage, granting, grantspage, purchasepages, topuppages
+from tokenwell.console.supply import changes, codespage, emergencypage, granting, grantspage, purchasepages, topuppages
 from tokenwell.console.visits import Console, Visit, console_of
 from tokenwell.errors import NotFound, RequestInvalid, StoreError
 from tokenwell.service.suite import Suite
@@ -28,6 +28,7 @@ _PAGES = (
     pages,
     granting,
     grantspage,
+    codespage,
     changes,
     packpage,
     ledgerpage,

@@ -263,3 +263,24 @@ def test_batches_are_listed_page_by_page(codes: Codes) -> None:
     page = codes.list(limit=2)
     assert [each.id for each in page.items] == made[:0:-1]
     assert [each.id for each in codes.list(cursor=page.next_cursor).items] == made[:1]
+
+
+def test_who_redeemed_a_batch_is_told_page_by_page_and_no_code_is(meter: Meter, codes: Codes, clock: FrozenClock) -> None:
+    made = codes.create("1M", 5, by=ROOT)
+    other = codes.create("1M", 1, by=ROOT)
+    assert codes.redeemed(made.batch.id).items == ()
+    granted = {}
+    for number, code in enumerate(made.codes[:3]):
+        organization_id = ("acme", "other")[number % 2]
+        granted[codes.redeem(organization_id, code, by=MEI).pack.id] = (organization_id, organization_id, clock(), MEI)
+        clock.advance(timedelta(hours=1))
+    codes.redeem("acme", other.codes[0], by=MEI)
+    first = codes.redeemed(made.batch.id, limit=2)
+    rest = codes.redeemed(made.batch.id, cursor=first.next_cursor, limit=2)
+    found = [*first.items, *rest.items]
+    assert (len(first.items), len(rest.items), rest.next_cursor) == (2, 1, None)
+    told = {each.pack_id: (each.organization_id, each.organization_name, each.at, each.by) for each in found}
+    assert told == granted
+    assert not any(code in repr(found) for code in made.codes)
+    with pytest.raises(NotFound):
+        codes.redeemed("bat_nothing")

@@ -32,10 +32,10 @@ from tokenwell.store.access.creations import claim
 from tokenwell.store.identity import people
 from tokenwell.store.reader import reading
 from tokenwell.store.supply import codes as store
-from tokenwell.store.supply.codes import Code, CodeBatch
+from tokenwell.store.supply.codes import Code, CodeBatch, Redeemed
 from tokenwell.store.writer import transaction
 
-__all__ = ["CodeBatch", "Codes", "NewCodes"]
+__all__ = ["CodeBatch", "Codes", "NewCodes", "Redeemed"]
 
 MOST_CODES = 10_000
 """The most codes of one batch."""
@@ -123,6 +123,16 @@ class Codes:
             check_label(cursor, field="cursor")
         with reading(self._engine) as connection:
             found = store.batches(connection, before=cursor, limit=limit + 1)
+        return page_of(found, limit)
+
+    def redeemed(self, batch_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[Redeemed]:
+        """Return the codes of a batch that were redeemed, and for whom. The codes themselves are nowhere. Raises NotFound."""
+        check_limit(limit)
+        if cursor is not None:
+            check_label(cursor, field="cursor")
+        self.get(batch_id)
+        with reading(self._engine) as connection:
+            found = store.redeemed_codes(connection, batch_id, before=cursor, limit=limit + 1)
         return page_of(found, limit)
 
     def revoke(self, batch_id: str, *, by: Actor) -> CodeBatch:

@@ -13,6 +13,7 @@ from tokenwell.core.happenings import PLATFORM, Actor
 from tokenwell.core.instants import NEVER_MICROS, expiry_micros, from_micros, to_micros
 from tokenwell.store.schema import code as _code
 from tokenwell.store.schema import code_batch as _batch
+from tokenwell.store.schema import organization as _organization
 
 
 class CodeBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +43,17 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     redeemed_at: datetime | None = None
     redeemed_by: Actor | None = None
     pack_id: str | None = None
+
+
+class Redeemed(msgspec.Struct, frozen=True, kw_only=True):
+    """A code that was redeemed: for which organization, when and by whom. `pack_id` is None while its pack is being granted."""
+
+    id: str
+    organization_id: str
+    organization_name: str
+    at: datetime
+    by: Actor
+    pack_id: str | None
 
 
 def _batch_from(row: Sequence[Any], redeemed: int = 0) -> CodeBatch:
@@ -103,6 +115,27 @@ def _redeemed(connection: Connection, batch_ids: Sequence[str]) -> dict[str, int
         .group_by(_code.c.batch_id)
     )
     return {row[0]: row[1] for row in rows}
+
+
+def redeemed_codes(connection: Connection, batch_id: str, *, before: str | None, limit: int) -> list[Redeemed]:
+    """Return the codes of a batch that were redeemed, by their ids from the last to the first, those before the id `before`."""
+    query = select(
+        _code.c.code_id, _code.c.redeemed_for, _code.c.redeemed_at, _code.c.redeemed_by, _code.c.pack_id, _organization.c.name
+    ).join_from(_code, _organization, _organization.c.organization_id == _code.c.redeemed_for)
+    query = query.where(_code.c.organization_id == PLATFORM, _code.c.batch_id == batch_id, _code.c.redeemed_for.is_not(None))
+    if before is not None:
+        query = query.where(_code.c.code_id < before)
+    return [
+        Redeemed(
+            id=row[0],
+            organization_id=row[1],
+            organization_name=row[5],
+            at=from_micros(row[2]),
+            by=msgspec.json.decode(row[3], type=Actor),
+            pack_id=row[4],
+        )
+        for row in connection.execute(query.order_by(_code.c.code_id.desc()).limit(limit))
+    ]
 
 
 def revoke_batch(connection: Connection, batch_id: str, at: datetime) -> bool:
