@@ -22,7 +22,7 @@ UNBOUND = {
     "failures are counted across organizations": "Throttle._retry_at Throttle.attempt Codes._check_failures",
     "codes, offers, platform keys, rates, reconciliations and jobs are the platform's": """
         Offers.create Offers.get Offers.list Offers.withdraw
-        Codes._claimed Codes._freed_if_refused Codes.create Codes.get Codes.list Codes.redeem Codes.revoke
+        Codes._claimed Codes._freed_if_refused Codes.create Codes.get Codes.list Codes.redeem Codes.redeemed Codes.revoke
         Codes._granted Codes.finish_redemptions
         PlatformKeys.create PlatformKeys.list PlatformKeys.revoke add_rates rates set_rate
         Reconciliations._beside Reconciliations._found Reconciliations._known Reconciliations.compare Reconciliations.get
