@@ -177,7 +177,7 @@ def test_what_others_wrote_is_no_formula(mei: Browser, meter: Meter) -> None:
         "ledger.csv?kind=king",
         "ledger/values?of=pack",
         "usage?width=week",
-        "usage?by=session",
+        "usage?by=pack",
         "usage?from=1971-01-01&to=2027-01-01",
         "usage?from=9999-01-01",
         "sessions?before=-1",
@@ -203,3 +203,18 @@ def test_a_filter_offers_the_values_used_of_late(mei: Browser, meter: Meter, clo
         "/o/acme/ledger?model=model-1&reason=AI+reply",
         "/o/acme/ledger?model=model-1&reason=Summary",
     }
+
+
+def test_the_explorer_splits_by_session_and_a_session_opens_its_page(mei: Browser, meter: Meter) -> None:
+    meter.grant("acme", 90_000)
+    for number in range(3):
+        meter.debit("acme", 100 * (number + 1), session=f"Lina/{number}", model="m")
+    meter.debit("acme", 50)
+    page = mei.page("/o/acme/usage?by=session&range=7d")
+    assert page.having("data-series") == ["Lina/2", "Lina/1", "Lina/0", ""]
+    assert "650" in page.text
+    assert page.all("a", href="/o/acme/sessions/Lina%2F2")
+    assert page.all("a", href="/o/acme/usage?range=7d&width=day&by=session", aria_current="true")
+    assert "Only the latest" not in page.text
+    narrowed = mei.page("/o/acme/usage?by=session&range=7d&model=m")
+    assert narrowed.having("data-series") == ["Lina/2", "Lina/1", "Lina/0"]

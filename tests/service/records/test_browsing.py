@@ -18,8 +18,10 @@ from tests.store.tenants import NO_THRESHOLDS
 from tokenwell import Entry, Meter
 from tokenwell.core.journal import EntryKind
 from tokenwell.errors import NotFound, OrganizationNotFound, PackNotFound, RequestInvalid
+from tokenwell.service.records import browsing as browsing_module
 from tokenwell.service.records.browsing import Browsing, Dimension, LedgerFilter, Sums, UsageFilter, Width
 from tokenwell.service.records.indexing import Indexing
+from tokenwell.service.shapes import UsageTotals
 from tokenwell.store.records import browsing as store
 from tokenwell.store.records.indexing import BLOCK_LINES
 
@@ -187,6 +189,45 @@ def test_days_and_hours_sum_to_the_range_and_to_the_rows(world: Meter, browsing:
         assert width is Width.HOUR or local.hour == 0
         rows = [entry for entry in entries if start <= entry.at < end and entry.kind is EntryKind.DEBIT]
         assert bucket.debited_tokens == sum(entry.amount_tokens for entry in rows)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu"])
+@pytest.mark.parametrize("width", list(Width))
+def test_sessions_are_told_apart_line_by_line_and_sum_to_the_range(
+    world: Meter, browsing: Browsing, zone: str, width: Width
+) -> None:
+    since, until = START + HOUR, START + 30 * HOUR
+    entries = [entry for entry in every_line(world, "whole") if since <= entry.at < until]
+    usage = browsing.usage("whole", since=since, until=until, zone=zone, width=width, by=Dimension.SESSION, limit=5)
+    debits: dict[str, int] = {}
+    for entry in entries:
+        if entry.kind is EntryKind.DEBIT:
+            debits[entry.session or ""] = debits.get(entry.session or "", 0) + entry.amount_tokens
+    largest = sorted(debits, key=lambda name: (-debits[name], name))[:5]
+    assert [series.value for series in usage.series] == [*largest, ""]
+    assert [series.is_rest for series in usage.series] == [False] * 5 + [True]
+    assert [series.total.debited_tokens for series in usage.series[:5]] == [debits[name] for name in largest]
+    whole = browsing.usage("whole", since=since, until=until, zone=zone, width=width)
+    assert (usage.total, usage.buckets, usage.is_partial) == (whole.total, whole.buckets, False)
+    for name in UsageTotals.__struct_fields__:
+        for number, bucket in enumerate(whole.buckets):
+            assert sum(getattr(series.buckets[number], name) for series in usage.series) == getattr(bucket, name)
+
+
+def test_of_a_long_range_only_the_latest_lines_are_told_apart_and_nothing_is_lost(
+    world: Meter, browsing: Browsing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    span: dict[str, datetime] = {"since": START - HOUR, "until": START + 48 * HOUR}
+    lines = len([entry for entry in every_line(world, "whole") if entry.kind is not EntryKind.GRANT])
+    monkeypatch.setattr(browsing_module, "SESSION_LINES", 300)
+    part = browsing.usage("whole", **span, by=Dimension.SESSION, limit=1_000)
+    assert (part.is_partial, lines > 300) == (True, True)
+    assert part.series[-1].is_rest
+    assert part.series[-1].total.debited_tokens > 0
+    assert sum(series.total.debited_tokens for series in part.series) == part.total.debited_tokens
+    assert browsing.usage("whole", **span, by=Dimension.SESSION, only=UsageFilter(model="model-1")).total == (
+        browsing.usage("whole", **span, only=UsageFilter(model="model-1")).total
+    )
 
 
 def test_usage_folds_what_is_small_and_can_be_filtered(world: Meter, browsing: Browsing) -> None:

@@ -1,4 +1,4 @@
-"""Usage: by day or hour and by model, reason, service or key, as a picture and as a table. And the sessions it belongs to."""
+"""Usage: by day or hour and by model, reason, service, key or session, as a picture and as a table; and the sessions."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tokenwell.errors import RequestInvalid
 from tokenwell.service.access.scopes import Scope
 from tokenwell.service.records.browsing import (
     BUCKETS_LIMIT,
+    SESSION_LINES,
     Browsing,
     Dimension,
     LedgerFilter,
@@ -33,6 +34,9 @@ DRAWN = 3
 """How many series a picture tells apart; the others are drawn as one."""
 
 SERIES = 20
+FILTERS = tuple(each for each in Dimension if each is not Dimension.SESSION)
+"""What usage can be narrowed down by; a session has a page of its own."""
+
 HOURS_MOST = timedelta(hours=BUCKETS_LIMIT - 30)
 DAYS_MOST = timedelta(days=BUCKETS_LIMIT - 2)
 SESSIONS_A_PAGE = 50
@@ -91,7 +95,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, query: QueryParams) -> Asked:
         """Read an address. Raises RequestInvalid."""
-        only = {each.value: text for each in Dimension if (text := query.get(each.value, "").strip())}
+        only = {each.value: text for each in FILTERS if (text := query.get(each.value, "").strip())}
         if any(len(text) > LONGEST or not text.isprintable() for text in only.values()):
             raise RequestInvalid(f"a filter has at most {LONGEST} characters", field="model")
         try:
@@ -148,6 +152,7 @@ def read_usage(visit: Visit) -> dict[str, Any]:
         "ranges": RANGES,
         "usage_link": lambda **changes: asked.link(path, **changes),
         "dimensions": tuple(Dimension),
+        "session_lines": SESSION_LINES,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import sqlalchemy
@@ -22,7 +22,8 @@ from tokenwell.service.ports import Page
 from tokenwell.service.records.buckets import Width, count_between, spans, start_of, starts_in, zone_of
 from tokenwell.service.records.indexing import Indexing
 from tokenwell.service.records.pastdays import PastDays, View
-from tokenwell.service.shapes import LedgerLine, UsageTotals
+from tokenwell.service.records.series import SESSION_LINES, Series, Table, UsageBuckets, buckets_of, by_session, told_apart
+from tokenwell.service.shapes import LedgerLine
 from tokenwell.store import reader
 from tokenwell.store.reader import reading
 from tokenwell.store.records import browsing
@@ -31,6 +32,7 @@ from tokenwell.store.rows import BUCKET_MICROS, Row
 
 __all__ = [
     "EVERYTHING",
+    "SESSION_LINES",
     "Browsing",
     "Dimension",
     "LedgerFilter",
@@ -56,6 +58,7 @@ class Dimension(StrEnum):
     REASON = "reason"
     SERVICE = "service"
     KEY = "key"
+    SESSION = "session"
 
 
 _COLUMNS = {Dimension.MODEL: "model", Dimension.REASON: "reason", Dimension.SERVICE: "service_id", Dimension.KEY: "key_id"}
@@ -89,29 +92,6 @@ EVERYTHING = LedgerFilter()
 """The filter that all lines pass."""
 
 _ANY = UsageFilter()
-
-
-class Series(msgspec.Struct, frozen=True, kw_only=True):
-    """The usage of one value of a dimension, bucket by bucket. `value` is empty where none was named, and for all the others
-    together (`is_rest`)."""
-
-    value: str
-    is_rest: bool
-    total: UsageTotals
-    buckets: tuple[UsageTotals, ...]
-
-
-class UsageBuckets(msgspec.Struct, frozen=True, kw_only=True):
-    """Usage over [since, until): when each bucket begins, the sums of all, and the series, the largest first."""
-
-    since: datetime
-    until: datetime
-    zone: str
-    width: Width
-    starts: tuple[datetime, ...]
-    total: UsageTotals
-    buckets: tuple[UsageTotals, ...]
-    series: tuple[Series, ...]
 
 
 class Browsing:
@@ -215,7 +195,8 @@ class Browsing:
     ) -> UsageBuckets:
         """Return usage over [since, until), both on quarters of an hour, by day or hour of a zone and by one dimension.
 
-        The series are those of the `limit` largest values and the rest; the sums over buckets, series and lines are equal.
+        The series are those of the `limit` largest values and the rest; the sums over buckets, series and lines are equal. Sessions
+        are told apart from the latest SESSION_LINES lines of the range.
         """
         since, until, place = to_utc(since, field="since"), to_utc(until, field="until"), zone_of(zone)
         if to_micros(since) % BUCKET_MICROS or to_micros(until) % BUCKET_MICROS:
@@ -224,23 +205,37 @@ class Browsing:
             raise RequestInvalid(f"until must be after since, by at most {BUCKETS_LIMIT} buckets", field="until")
         starts = starts_in(width, place, since, until)
         index = {start: number for number, start in enumerate(starts)}
-        table: dict[str, list[list[int]]] = {}
+        table: Table = {}
+        named: Table = {}
+        left = SESSION_LINES
+
+        def add(to: Table, rows: Sequence[Any], start: datetime, offset: int) -> None:
+            for row in rows:
+                cells = to.setdefault(row[1], [[0] * 6 for _ in starts])
+                cell = cells[index[start_of(width, row[0], offset, place, start)]]
+                for column, number in enumerate(row[2:]):
+                    cell[column] += int(number)
+
         with reading(self._engine, organization_id) as connection:
             account = reader.account(connection, organization_id)
-            for start, end, offset in spans(place, since, until):
+            for start, end, offset in reversed(list(spans(place, since, until))):
                 view = View(
                     organization_id=organization_id,
                     offset_micros=offset,
                     width_micros=width.micros,
-                    dimension=None if by is None else _COLUMNS[by],
-                    only=tuple((_COLUMNS[name], text) for name in Dimension if (text := getattr(only, name.value)) is not None),
+                    dimension=None if by is None or by is Dimension.SESSION else _COLUMNS[by],
+                    only=tuple(
+                        (column, text) for name, column in _COLUMNS.items() if (text := getattr(only, name.value)) is not None
+                    ),
                 )
-                for row in self._usage_rows(connection, account, view, start, end):
-                    cells = table.setdefault(row[1], [[0] * 6 for _ in starts])
-                    cell = cells[index[start_of(width, row[0], offset, place, start)]]
-                    for column, number in enumerate(row[2:]):
-                        cell[column] += number
-        return _buckets(since, until, zone, width, starts, table, by, limit)
+                add(table, self._usage_rows(connection, account, view, start, end), start, offset)
+                if by is Dimension.SESSION:
+                    rows, left = by_session(connection, account, view, start, end, left)
+                    add(named, rows, start, offset)
+        if by is not Dimension.SESSION:
+            return buckets_of(since, until, zone, width, starts, table, 0 if by is None else limit)
+        whole = buckets_of(since, until, zone, width, starts, table, 0)
+        return told_apart(whole, named, limit, is_partial=left < 0)
 
     def _usage_rows(
         self, connection: sqlalchemy.Connection, account: Account, view: View, since: datetime, until: datetime
@@ -299,42 +294,3 @@ class Browsing:
 
     def _pack_id(self, organization_id: str, asked: LedgerFilter) -> str | None:
         return None if asked.pack is None else self._packs.id_of(organization_id, asked.pack)
-
-
-def _totals(numbers: list[int]) -> UsageTotals:
-    return UsageTotals(**dict(zip(UsageTotals.__struct_fields__, numbers, strict=True)))
-
-
-def _summed(rows: list[list[int]]) -> list[int]:
-    return [sum(column) for column in zip(*rows, strict=True)] if rows else [0] * 6
-
-
-def _buckets(
-    since: datetime,
-    until: datetime,
-    zone: str,
-    width: Width,
-    starts: list[datetime],
-    table: dict[str, list[list[int]]],
-    by: Dimension | None,
-    limit: int,
-) -> UsageBuckets:
-    whole = [_summed([cells[number] for cells in table.values()]) for number in range(len(starts))]
-    order = sorted(table, key=lambda value: (-_summed(table[value])[0], value)) if by is not None else []
-    kept, rest = order[:limit], order[limit:]
-    series = [(value, False, table[value]) for value in kept]
-    if rest:
-        series.append(("", True, [_summed([table[value][number] for value in rest]) for number in range(len(starts))]))
-    return UsageBuckets(
-        since=since,
-        until=until,
-        zone=zone,
-        width=width,
-        starts=tuple(starts),
-        total=_totals(_summed(whole)),
-        buckets=tuple(map(_totals, whole)),
-        series=tuple(
-            Series(value=value, is_rest=is_rest, total=_totals(_summed(cells)), buckets=tuple(map(_totals, cells)))
-            for value, is_rest, cells in series
-        ),
-    )
