@@ -197,3 +197,14 @@ async def test_the_past_can_be_read(api: httpx2.AsyncClient, platform: Platform)
     packs = await get(api, "/packs", as_of=(START + timedelta(minutes=1)).isoformat())
     assert packs["items"][0]["remaining_tokens"] == 1_000_000
     assert (await api.get(f"{AT}/balance", params={"as_of": "2099-01-01"})).json()["details"]["field"] == "as_of"
+
+
+async def test_a_policy_is_changed_in_parts_and_serves_without_the_database_only_within_bounds(api: httpx2.AsyncClient) -> None:
+    assert (await get(api, "/policy")) == {"when_short": "refuse", "when_away": "refuse", "away_seconds": 0, "away_tokens": 0}
+    unbound = await api.patch(f"{AT}/policy", json={"when_away": "serve", "away_seconds": 60}, headers=key())
+    assert (unbound.status_code, "away_tokens" in unbound.text) == (400, True)
+    for body in ({"when_short": "clamp"}, {"when_away": "serve", "away_seconds": 60, "away_tokens": "2k"}):
+        assert (await api.patch(f"{AT}/policy", json=body, headers=key("p" + str(len(body))))).status_code == 200
+    whole = {"when_short": "clamp", "when_away": "serve", "away_seconds": 60, "away_tokens": 2_000}
+    assert await get(api, "/policy") == whole
+    assert (await api.patch(f"{AT}/policy", json={"when_short": "whatever"}, headers=key())).status_code == 400

@@ -31,6 +31,8 @@ ROWS: dict[str, tuple[Scope, bool]] = {
     "get_organization": (Scope.ORGANIZATIONS_READ, True),
     "set_thresholds": (Scope.ORGANIZATIONS_WRITE, False),
     "clear_thresholds": (Scope.ORGANIZATIONS_WRITE, False),
+    "get_policy": (Scope.ORGANIZATIONS_READ, True),
+    "set_policy": (Scope.ORGANIZATIONS_WRITE, False),
     "balance": (Scope.PACKS_READ, True),
     "grant_pack": (Scope.PACKS_WRITE, False),
     "list_packs": (Scope.PACKS_READ, True),

@@ -14,6 +14,7 @@ from tokenwell.console.security import FORM_FIELD
 from tokenwell.core.health import Thresholds
 from tokenwell.core.packs import PackStatus
 from tokenwell.service.meter import Meter
+from tokenwell.service.policies import Policies
 
 OpenBrowser = Callable[..., Browser]
 
@@ -172,10 +173,24 @@ def test_thresholds_are_set_previewed_and_given_back(ada: Browser, meter: Meter)
     assert Thresholds(balance.warning_tokens, balance.reserve_tokens) == meter.thresholds
 
 
+def test_the_policy_is_set_and_serving_without_the_database_needs_bounds(ada: Browser, meter: Meter) -> None:
+    meter.grant("acme", 4_000)
+    shown = ada.page("/o/acme/policy").all("input", name="when_away", checked="")
+    assert [each["value"] for each in shown] == ["refuse"]
+    serve = {"when_short": "clamp", "when_away": "serve", "away_seconds": "900"}
+    status, page, _ = send(ada, "/o/acme/policy", **serve, away_tokens="")
+    assert (status, "needs a time and an amount" in page.text) == (422, True)
+    assert send(ada, "/o/acme/policy", **(serve | {"away_seconds": "1000000"}), away_tokens="5k")[0] == 422
+    assert send(ada, "/o/acme/policy", **serve, away_tokens="200k")[0] == 303
+    found = Policies(meter.engine, meter.clock).of("acme")
+    assert (found.when_short, found.when_away, found.away_seconds, found.away_tokens) == ("clamp", "serve", 900, 200_000)
+    assert ada.page("/o/acme/policy").all("input", name="away_tokens")[0]["value"] == "200,000"
+
+
 def test_only_the_platform_changes_packs(mei: Browser, meter: Meter) -> None:
     meter.grant("acme", 9_000)
     token = mei.page("/o/acme").csrf_token
-    for path in ("grant", "packs/PK-1/revoke", "packs/PK-1/extend", "packs/PK-1/note", "thresholds", "refund?request=x"):
+    for path in ("grant", "packs/PK-1/revoke", "packs/PK-1/extend", "packs/PK-1/note", "thresholds", "policy", "refund?request=x"):
         assert mei.get(f"/o/acme/{path}").status_code == 403
         fields = {FORM_FIELD: token, "amount": "5", "note": "x", "expires": "never", "warning": "1", "reserve": "0"}
         assert mei.post(f"/o/acme/{path}", fields).status_code == 403

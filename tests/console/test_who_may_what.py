@@ -66,6 +66,7 @@ ROWS: dict[str, str] = {
     f"{_O}/packs/{{pack}}/extend": Scope.PACKS_WRITE,
     f"{_O}/refund": Scope.PACKS_WRITE,
     f"{_O}/thresholds": Scope.ORGANIZATIONS_WRITE,
+    f"{_O}/policy": Scope.ORGANIZATIONS_WRITE,
     f"{_O}/proof": Scope.LEDGER_READ,
     f"{_O}/ledger": Scope.LEDGER_READ,
     f"{_O}/ledger.csv": Scope.LEDGER_READ,

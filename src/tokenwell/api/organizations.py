@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from fastapi import Query
 from starlette.responses import Response
 
 from tokenwell.api.operations import CurrentCall, Cursor, Limit, OrganizationId, page_of, reads, writes
 from tokenwell.api.repeating import Operations
 from tokenwell.api.wire import shaped
-from tokenwell.client import bodies, shapes
+from tokenwell.client import bodies, managed, shapes
 from tokenwell.core.instants import parse_instant
 from tokenwell.core.receipts import ThresholdsSet
 from tokenwell.errors import RequestInvalid
 from tokenwell.service.access.scopes import Scope
+from tokenwell.service.policies import Policy
 
 router = Operations(prefix="/v1/organizations", tags=["Organizations"])
 
@@ -90,6 +92,28 @@ def clear_thresholds(call: CurrentCall, organization_id: OrganizationId) -> Resp
     return _thresholds(call, call.suite.meter.clear_thresholds(organization_id, by=call.caller.actor))
 
 
+@router.get("/{organization_id}/policy", **reads(Scope.ORGANIZATIONS_READ, "Get the policy", answer=managed.Policy))
+def get_policy(call: CurrentCall, organization_id: OrganizationId) -> Response:
+    """Return what the gateway does where the balance affords too little, and while the database cannot be reached."""
+    return call.answer(_policy(call.suite.policies.of(organization_id)))
+
+
+@router.patch(
+    "/{organization_id}/policy",
+    **writes(
+        Scope.ORGANIZATIONS_WRITE,
+        "Change the policy",
+        body=bodies.NewPolicy,
+        answer=managed.Policy,
+        example={"when_short": "clamp", "when_away": "serve", "away_seconds": 900, "away_tokens": "200k"},
+    ),
+)
+def set_policy(call: CurrentCall, organization_id: OrganizationId) -> Response:
+    """Change an organization's policy; what is not sent stays as it is."""
+    body = call.read(bodies.NewPolicy)
+    return call.answer(_policy(call.suite.policies.set(organization_id, **msgspec.structs.asdict(body), by=call.caller.actor)))
+
+
 @router.get("/{organization_id}/balance", **reads(Scope.PACKS_READ, "Read the balance", answer=shapes.Balance))
 def balance(
     call: CurrentCall,
@@ -100,6 +124,10 @@ def balance(
     at = None if as_of is None else parse_instant(as_of, field="as_of")
     found = call.suite.meter.balance(organization_id, as_of=at)
     return call.answer(shaped(shapes.Balance, found, state=found.state.value), untagged="as_of")
+
+
+def _policy(policy: Policy) -> managed.Policy:
+    return shaped(managed.Policy, policy, when_short=policy.when_short.value, when_away=policy.when_away.value)
 
 
 def _thresholds(call: CurrentCall, answer: ThresholdsSet) -> Response:

@@ -33,6 +33,15 @@ class NewThresholds(Body, frozen=True, kw_only=True):
     reserve: Amount
 
 
+class NewPolicy(Body, frozen=True, kw_only=True):
+    """What of a policy is to change; what is not sent stays as it is. To serve while the database is away needs both bounds."""
+
+    when_short: Literal["refuse", "clamp", "hold_available"] | None = None
+    when_away: Literal["refuse", "serve"] | None = None
+    away_seconds: Annotated[int, msgspec.Meta(ge=0, le=86_400)] | None = None
+    away_tokens: Amount | None = None
+
+
 class NewPack(Body, frozen=True, kw_only=True):
     """A pack to grant. `expires_at` null is never; a lower `priority` is spent first."""
 

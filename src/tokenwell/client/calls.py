@@ -13,13 +13,14 @@ from typing import Any, Literal
 from tokenwell.client import bodies, shapes
 from tokenwell.client.embedding import EmbeddingCalls
 from tokenwell.client.management import ManagementCalls
+from tokenwell.client.policies import PolicyCalls
 from tokenwell.client.requests import Request, Tokens, at, read, write
 from tokenwell.client.shapes import Page
 
 __all__ = ["Calls", "Request"]
 
 
-class Calls(ManagementCalls, EmbeddingCalls):
+class Calls(ManagementCalls, EmbeddingCalls, PolicyCalls):
     """Builds requests. Nothing is checked here: what cannot be used is refused by the server, which names the field."""
 
     def create_organization(

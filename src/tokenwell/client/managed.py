@@ -168,3 +168,13 @@ class Act(Shape, frozen=True, kw_only=True):
     subject: str
     before: Any
     after: Any
+
+
+class Policy(Shape, frozen=True, kw_only=True):
+    """What an organization's gateway does where the balance affords less than a request may come to (`when_short`), and while the
+    database cannot be reached (`when_away`): served then for at most `away_seconds`, until `away_tokens` wait to be charged."""
+
+    when_short: Literal["refuse", "clamp", "hold_available"]
+    when_away: Literal["refuse", "serve"]
+    away_seconds: int
+    away_tokens: int

@@ -18,7 +18,7 @@ from tokenwell.console.access import embedpage, servicespage
 from tokenwell.console.identity import doorpages, memberspage, profile, signin
 from tokenwell.console.notices import alertspage, bellpage
 from tokenwell.console.records import admin, auditpage, disputespage, ledgerpage, packpage, reconcilingpage, usagepage
-from tokenwell.console.supply import changes, codespage, emergencypage, granting, grantspage, purchasepages, topuppages
+from tokenwell.console.supply import changes, codespage, emergencypage, granting, grantspage, policypage, purchasepages, topuppages
 from tokenwell.console.visits import Console, Visit, console_of
 from tokenwell.errors import NotFound, RequestInvalid, StoreError
 from tokenwell.service.suite import Suite
@@ -30,6 +30,7 @@ _PAGES = (
     grantspage,
     codespage,
     changes,
+    policypage,
     packpage,
     ledgerpage,
     disputespage,
