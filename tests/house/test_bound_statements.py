@@ -25,6 +25,7 @@ UNBOUND = {
         Codes._claimed Codes._freed_if_refused Codes.create Codes.get Codes.list Codes.redeem Codes.redeemed Codes.revoke
         Codes._granted Codes.finish_redemptions
         PlatformKeys.create PlatformKeys.list PlatformKeys.revoke add_rates rates set_rate
+        Reconciliations._timed
         Reconciliations._beside Reconciliations._found Reconciliations._known Reconciliations.compare Reconciliations.get
         Reconciliations.page Runner._make_known Runner._take _Shift._give_back _Shift._lengthen job_records
     """,

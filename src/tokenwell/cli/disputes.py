@@ -135,5 +135,6 @@ def reconcile(call: Call, file: Path) -> None:
         right=("Provider in", "out", "Ledger in", "out ", "Drift"),
     )
     known = compared.reconciliation
-    head = f"{known.records:,} records of {known.form}, {known.found:,} of {known.named:,} request ids in the ledger."
+    by_id = f"{known.found:,} of {known.named:,} request ids in the ledger"
+    head = f"{known.records:,} records of {known.form}, {by_id}, {known.timed:,} found by time."
     call.show(compared, f"{head}\n{table.render(compared.lines)}\nDrift {compared.drift_tokens:+,} tokens.")

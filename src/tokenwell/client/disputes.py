@@ -76,7 +76,8 @@ class DriftLine(Shape, frozen=True, kw_only=True):
 
 
 class ReconciliationSummary(Shape, frozen=True, kw_only=True):
-    """An export that was compared. Of its records, `named` had a request id, and `found` of these are in the ledger."""
+    """An export that was compared. Of its records, `named` had a request id, and `found` of these are in the ledger; `timed` others
+    have a charge of their model at about their time."""
 
     id: str
     file_hash: str
@@ -85,6 +86,7 @@ class ReconciliationSummary(Shape, frozen=True, kw_only=True):
     records: int
     named: int
     found: int
+    timed: int
     at: datetime
     by: str
 

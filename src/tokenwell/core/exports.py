@@ -20,7 +20,7 @@ _MODEL_LIMIT = 200
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a provider counted: for one request, or for many of one model and day."""
+    """What a provider counted: for one request, with when it was (`at`) where that is told, or for many of one model and day."""
 
     day: date
     model: str
@@ -28,6 +28,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
     requests: int
     request_id: str | None = None
+    at: datetime | None = None
 
 
 def usage_in(record: Mapping[str, Any]) -> Usage:
@@ -35,6 +36,8 @@ def usage_in(record: Mapping[str, Any]) -> Usage:
     for names, read in _FORMS:
         if all(name in record for name in names):
             return read(record)
+    if any(name in record for name in _OF_COSTS):
+        raise RequestInvalid("this is an export of costs: export the usage, which has tokens", field="file")
     raise RequestInvalid("this is no usage export that is known", field="file")
 
 
@@ -60,7 +63,8 @@ def _anthropic_csv(record: Mapping[str, Any]) -> Usage:
 def _anthropic_json(record: Mapping[str, Any]) -> Usage:
     created = record.get("cache_creation") or {}
     written = created.values() if isinstance(created, Mapping) else ()
-    cached = _count(record.get("cache_read_input_tokens")) + sum(_count(value) for value in written)
+    flat = [value for name, value in record.items() if name.startswith("cache_creation_") and name.endswith("_input_tokens")]
+    cached = _count(record.get("cache_read_input_tokens")) + sum(_count(value) for value in (*written, *flat))
     return Usage(
         day=_day(record["starting_at"]),
         model=_model(record["model"]),
@@ -84,9 +88,11 @@ def _request(record: Mapping[str, Any]) -> Usage:
     def first(*names: str) -> Any:
         return next((record[name] for name in names if record.get(name) not in (None, "")), None)
 
-    request_id = str(record["request_id"])
+    request_id = str(record.get("request_id") or "")
+    told_at = first("timestamp", "created_at", "time")
     return Usage(
-        day=_day(first("timestamp", "created_at", "time")),
+        day=_day(told_at),
+        at=_instant(told_at),
         model=_model(record["model"]),
         input_tokens=_count(first("input_tokens", "prompt_tokens")),
         output_tokens=_count(first("output_tokens", "completion_tokens")),
@@ -100,7 +106,13 @@ _FORMS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Usage]], ...]
     (("starting_at", "model", "uncached_input_tokens", "output_tokens"), _anthropic_json),
     (("start_time", "model", "input_tokens", "output_tokens", "num_model_requests"), _openai),
     (("request_id", "model"), _request),
+    (("timestamp", "model"), _request),
+    (("created_at", "model"), _request),
+    (("time", "model"), _request),
 )
+_OF_COSTS = ("line_item", "amount_value", "amount", "cost_usd", "cost_type")
+"""What records of the providers' cost exports have: money, and no tokens."""
+
 _NAMES: dict[Callable[[Mapping[str, Any]], Usage], str] = {
     _anthropic_csv: "anthropic",
     _anthropic_json: "anthropic",
@@ -128,11 +140,22 @@ def _model(value: Any) -> str:
 
 def _day(value: Any) -> date:
     """Return the day in UTC of seconds since 1970 or of an ISO 8601 text."""
+    return _read_time(value)[0].date()
+
+
+def _instant(value: Any) -> datetime | None:
+    """Return an instant, None for a text that names a day alone. One without a zone is in UTC."""
+    at, is_instant = _read_time(value)
+    return at if is_instant else None
+
+
+def _read_time(value: Any) -> tuple[datetime, bool]:
+    """Return a time in UTC, and whether it is an instant and no whole day. Raises RequestInvalid."""
     text = str(value if value is not None else "").strip()
     if text.isascii() and text.isdigit() and len(text) <= 10:
-        return (EPOCH + timedelta(seconds=int(text))).date()
+        return EPOCH + timedelta(seconds=int(text)), True
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return (at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)), len(text) > len("2027-01-31")
+    except (ValueError, OverflowError):
         raise RequestInvalid(f"{text[:40]} is not a day or an instant", field="file") from None
-    return (at if at.tzinfo is None else at.astimezone(UTC)).date()

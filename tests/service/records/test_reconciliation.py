@@ -76,6 +76,52 @@ ANTHROPIC_JSON = json.dumps(
     }
 )
 
+OPENAI_HOURS = json.dumps(
+    {
+        "object": "page",
+        "data": [
+            {
+                "object": "bucket",
+                "start_time": 1801386000 + 3_600 * number,
+                "end_time": 1801389600 + 3_600 * number,
+                "results": [
+                    {
+                        "object": "organization.usage.completions.result", "input_tokens": tokens, "output_tokens": output,
+                        "input_cached_tokens": 0, "input_audio_tokens": 0, "output_audio_tokens": 0,
+                        "num_model_requests": requests, "project_id": None, "user_id": None, "api_key_id": None,
+                        "model": model, "batch": None, "service_tier": None,
+                    }
+                ],
+            }
+            for number, (model, tokens, output, requests) in enumerate(
+                [("gpt-5-mini", 1_000, 150, 2), ("gpt-5-mini", 500, 50, 1), (None, 1_000, 500, 5)]
+            )
+        ],
+        "has_more": True,
+        "next_page": "AAAAAGdGxdEiJdKOAAAAAGcqsYA=",
+    }
+)  # fmt: skip
+"""What OpenAI's usage API answers with `bucket_width=1h`, as its reference shows it."""
+
+_OPENAI_COST = {
+    "object": "organization.costs.result", "amount": {"value": 0.06, "currency": "usd"}, "line_item": "GPT-5 mini, input",
+    "project_id": None,
+}  # fmt: skip
+_ANTHROPIC_COST = {
+    "currency": "USD", "amount": "123.78912", "workspace_id": None, "description": "Claude Haiku 4.5 Usage - Input Tokens",
+    "cost_type": "tokens", "context_window": "0-200k", "model": "claude-haiku-4-5", "service_tier": "standard",
+    "token_type": "uncached_input_tokens",
+}  # fmt: skip
+COSTS = (
+    json.dumps({"object": "page", "data": [{"object": "bucket", "start_time": 1801353600, "results": [_OPENAI_COST]}]}),
+    json.dumps({"data": [{"starting_at": "2027-01-31T00:00:00Z", "results": [_ANTHROPIC_COST]}], "has_more": False}),
+    "start_time,end_time,start_time_iso,end_time_iso,amount_value,amount_currency,line_item,project_id,organization_id\n"
+    "1801353600,1801440000,2027-01-31T00:00:00+00:00,2027-02-01T00:00:00+00:00,0.06,usd,GPT-5 mini,proj_1,org_1\n",
+    "usage_date_utc,model,workspace,api_key,usage_type,context_window,token_type,cost_usd,cost_type\n"
+    "2027-01-31,Claude Haiku 4.5,Default,key,message,≤ 200k,input_no_cache,0.12,token\n",
+)
+"""What the providers' costs APIs answer, and what their pages give as CSV."""
+
 
 @pytest.fixture
 def meter(database_url: str, clock: FrozenClock) -> Iterator[Meter]:
@@ -160,6 +206,52 @@ def test_single_requests_are_found_by_their_id(reconciliations: Reconciliations,
         (DAY, 2),
         (date(2027, 2, 1), 1),
     ]
+
+
+def listed(*rows: tuple[str, str, str]) -> str:
+    """Return a list of requests: id (may be empty), instant and model."""
+    head = "request_id,timestamp,model,input_tokens,output_tokens\n"
+    return head + "".join(f"{request_id},{at},{model},5,5\n" for request_id, at, model in rows)
+
+
+def test_what_has_no_id_that_is_known_is_found_by_time_and_model(reconciliations: Reconciliations) -> None:
+    told = compared(
+        reconciliations,
+        listed(
+            ("first", "2027-01-31T09:30:00Z", "gpt-5-mini"),  # by its id
+            ("req_of_the_provider", "2027-01-31T09:29:00Z", "gpt-5-mini"),  # the charge of the other organization
+            ("", "2027-01-31T18:28:00+09:00", "claude-haiku-4-5"),
+            ("", "2027-01-31T09:29:30Z", "gpt-5-mini"),  # no charge is left for it
+            ("", "2027-01-31T09:24:59Z", "claude-haiku-4-5"),  # too long before
+            ("", "2027-01-31T09:30:00Z", "gpt-5"),  # no such model was used
+            ("", "2027-01-31", "claude-haiku-4-5"),  # no instant
+        ),
+    )
+    known = told.reconciliation
+    assert (known.form, known.records, known.named, known.found, known.timed) == ("requests", 7, 2, 1, 2)
+    again = reconciliations.get(known.id).reconciliation
+    assert again.timed == 2
+
+
+def test_a_list_without_a_column_of_ids_is_found_by_time(reconciliations: Reconciliations) -> None:
+    rows = [
+        {"created_at": 1801387800 - ago, "model": "gpt-5-mini", "prompt_tokens": 5, "completion_tokens": 1} for ago in (0, 9, 400)
+    ]
+    told = compared(reconciliations, "".join(json.dumps(row) + "\n" for row in rows))
+    assert (told.reconciliation.named, told.reconciliation.found, told.reconciliation.timed) == (0, 0, 2)
+
+
+def test_an_export_of_costs_is_refused_in_words(reconciliations: Reconciliations) -> None:
+    for text in COSTS:
+        with pytest.raises(RequestInvalid, match="an export of costs"):
+            compared(reconciliations, text)
+    assert reconciliations.page().items == ()
+
+
+def test_hours_and_minutes_of_a_provider_are_summed_by_day(reconciliations: Reconciliations) -> None:
+    told = compared(reconciliations, OPENAI_HOURS)
+    assert by_model(told.lines)["gpt-5-mini"][:3] == (1_500, 200, 3)
+    assert by_model(told.lines)[""][:3] == (1_000, 500, 5)  # not grouped by model: a line of its own
 
 
 def test_the_same_file_is_compared_once(reconciliations: Reconciliations, meter: Meter) -> None:

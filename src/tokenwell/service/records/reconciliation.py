@@ -1,4 +1,6 @@
-"""Reconciliation: a provider's usage export beside the ledger, by request id and by day and model.
+"""Reconciliation: a provider's usage export beside the ledger, request by request and by day and model.
+
+A request is found by its id, else by its time: a charge of the same model at about that time that belongs to no other request.
 
 A file is read as a stream: what is kept of it is one line for each day and model, so its size does not matter. The same file
 (by its SHA-256) is compared once; compared again, it gives the first result.
@@ -9,6 +11,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from hashlib import sha256
@@ -21,6 +24,8 @@ import sqlalchemy
 from tokenwell.core.exports import Usage, form_of, usage_in
 from tokenwell.core.happenings import PLATFORM, Actor
 from tokenwell.core.identifiers import check_label
+from tokenwell.core.instants import from_micros, to_micros
+from tokenwell.core.matching import EARLIER, LATER, matched
 from tokenwell.errors import NotFound, RequestInvalid
 from tokenwell.service.acts import record
 from tokenwell.service.meter import Meter
@@ -40,6 +45,9 @@ DOCUMENT_LIMIT_BYTES = 64 * 2**20
 LINE_LIMIT_CHARACTERS = 2**20
 LINES_LIMIT = 50_000
 """The most days times models of one file."""
+
+TIMED_LIMIT = 1_000_000
+"""The most single requests of a file that are looked for by their time; in a longer one they are found by their ids alone."""
 
 _BATCH = 200
 
@@ -74,6 +82,7 @@ class Reconciliations:
         sums = _Sums(self._found)
         for each in _records(hashed):
             sums.add(each)
+        found = sums.found
         file_hash = hashed.digest()
         if not sums.records:
             raise RequestInvalid("the file has no records", field="file")
@@ -87,7 +96,8 @@ class Reconciliations:
             form=sums.form,
             records=sums.records,
             named=sums.named,
-            found=sums.found,
+            found=found,
+            timed=self._timed(sums),
             at=self._meter.clock(),
             by=by,
         )
@@ -129,9 +139,23 @@ class Reconciliations:
         with reading(self._engine) as connection:
             return store.find_reconciliation(connection, file_hash=file_hash)
 
-    def _found(self, request_ids: list[str]) -> int:
+    def _found(self, request_ids: list[str]) -> dict[str, tuple[str, int]]:
         with reading(self._engine) as connection:
             return store.known_requests(connection, request_ids)
+
+    def _timed(self, sums: _Sums) -> int:
+        """Return how many requests that were not found by an id have a charge of their own at their time."""
+        if not sums.unfound or sums.is_long:
+            return 0
+        instants = [at for times in sums.unfound.values() for at in times]
+        begin, end, models = from_micros(min(instants)) - EARLIER, from_micros(max(instants)) + LATER, list(sums.unfound)
+        ours: dict[str, array[int]] = {model: array("q") for model in models}
+        with reading(self._engine) as connection:
+            for organization_id in store.users_of(connection, models, begin, end):
+                for model, at, seq in store.charges_between(connection, organization_id, models, begin, end):
+                    if (organization_id, seq) not in sums.taken:
+                        ours[model].append(at)
+        return sum(matched(times, sorted(ours[model])) for model, times in sums.unfound.items())
 
     def _beside(self, sums: _Sums) -> list[DriftLine]:
         """Return the file's lines beside the ledger's of the same days."""
@@ -159,23 +183,43 @@ def _line(day: date, model: str, theirs: tuple[int, int, int] | list[int], ours:
 
 
 class _Sums:
-    """Adds up records by day and model, and counts those whose request id the ledger knows, some at a time."""
+    """Adds up records by day and model, and counts those whose request id the ledger knows, some at a time.
 
-    def __init__(self, found_of: Callable[[list[str]], int]) -> None:
+    `unfound` are the instants (microseconds, by model) of those it does not know, `taken` the lines of those it does.
+    """
+
+    def __init__(self, found_of: Callable[[list[str]], dict[str, tuple[str, int]]]) -> None:
         self.lines: dict[tuple[date, str], list[int]] = {}
         self.form = ""
-        self.records = self.named = 0
+        self.records = self.named = self.requests = 0
         self._found = 0
         self._found_of = found_of
-        self._ids: list[str] = []
+        self._named: list[Usage] = []
+        self.unfound: dict[str, array[int]] = {}
+        self.taken: set[tuple[str, int]] = set()
 
     @property
     def found(self) -> int:
         """How many of the named records are in the ledger."""
-        if self._ids:
-            self._found += self._found_of(self._ids)
-            self._ids = []
+        if self._named:
+            known = self._found_of([usage.request_id for usage in self._named if usage.request_id is not None])
+            self._found += len(known)
+            for usage in self._named:
+                if usage.request_id not in known:
+                    self._miss(usage)
+            if not self.is_long:
+                self.taken.update(known.values())
+            self._named = []
         return self._found
+
+    @property
+    def is_long(self) -> bool:
+        """Whether there are more single requests than are looked for by their time."""
+        return self.requests > TIMED_LIMIT
+
+    def _miss(self, usage: Usage) -> None:
+        if usage.at is not None and not self.is_long:
+            self.unfound.setdefault(usage.model, array("q")).append(to_micros(usage.at))
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Take one record. Raises RequestInvalid."""
@@ -187,11 +231,14 @@ class _Sums:
         for place, amount in enumerate((usage.input_tokens, usage.output_tokens, usage.requests)):
             totals[place] += amount
         self.records += 1
-        if usage.request_id is not None:
-            self.named += 1
-            self._ids.append(usage.request_id)
-            if len(self._ids) >= _BATCH:
-                _ = self.found
+        self.requests += usage.at is not None
+        if usage.request_id is None:
+            self._miss(usage)
+            return
+        self.named += 1
+        self._named.append(usage)
+        if len(self._named) >= _BATCH:
+            _ = self.found
 
 
 class _Hashed:

@@ -3,7 +3,7 @@ transaction. An export is of the platform's account with its provider, so the le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, insert, select
 from tokenwell.core.happenings import PLATFORM, Actor
 from tokenwell.core.identifiers import request_keys
 from tokenwell.core.instants import from_micros, to_micros
+from tokenwell.store.reader import last_line_at
 from tokenwell.store.schema import entry as _entry
 from tokenwell.store.schema import reconciliation as _reconciliation
 from tokenwell.store.schema import reconciliation_line as _line
@@ -38,7 +39,8 @@ class DriftLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
-    """An export that was compared. Of its `records`, `named` had a request id, and `found` of these are in the ledger."""
+    """An export that was compared. Of its `records`, `named` had a request id, and `found` of these are in the ledger; `timed`
+    others have a charge of their model at about their time."""
 
     id: str
     file_hash: str
@@ -49,6 +51,7 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
     found: int
     at: datetime
     by: Actor
+    timed: int = 0
 
 
 def add_reconciliation(connection: Connection, reconciliation: Reconciliation, lines: Sequence[DriftLine]) -> None:
@@ -65,6 +68,7 @@ def add_reconciliation(connection: Connection, reconciliation: Reconciliation, l
             found=reconciliation.found,
             at=to_micros(reconciliation.at),
             by=msgspec.json.encode(reconciliation.by).decode(),
+            timed=reconciliation.timed,
         )
     )
     rows = [
@@ -91,6 +95,7 @@ def _from(row: Sequence[Any]) -> Reconciliation:
         found=row[7],
         at=from_micros(row[8]),
         by=msgspec.json.decode(row[9], type=Actor),
+        timed=row[10],
     )
 
 
@@ -136,8 +141,48 @@ def our_usage(connection: Connection, day: date) -> dict[str, tuple[int, int, in
     return {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in rows}
 
 
-def known_requests(connection: Connection, request_ids: Sequence[str]) -> int:
-    """Return how many of some request ids the ledger charged, in any organization."""
+def known_requests(connection: Connection, request_ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """Return those of some request ids that the ledger charged, in any organization, and the line of each charge."""
     keys = {key: request_id for request_id in request_ids for key in request_keys(request_id)}
-    rows = connection.execute(select(_entry.c.key).where(_entry.c.key.in_(list(keys)), _entry.c.kind.in_(["debit", "overage"])))
-    return len({keys[bytes(row[0])] for row in rows})
+    is_charge = _entry.c.key.in_(list(keys)) & _entry.c.kind.in_(["debit", "overage"])
+    rows = connection.execute(select(_entry.c.key, _entry.c.organization_id, _entry.c.seq).where(is_charge))
+    return {keys[bytes(key)]: (organization_id, seq) for key, organization_id, seq in rows}
+
+
+def users_of(connection: Connection, models: Sequence[str], begin: datetime, end: datetime) -> list[str]:
+    """Return the organizations that used any of some models in a time, by the rollups' quarters of an hour."""
+    rows = connection.execute(
+        select(_rollup.c.organization_id)
+        .where(
+            _rollup.c.bucket_at > to_micros(begin - timedelta(minutes=15)),
+            _rollup.c.bucket_at <= to_micros(end),
+            _rollup.c.model.in_(models),
+        )
+        .distinct()
+        .order_by(_rollup.c.organization_id)
+    )
+    return [row[0] for row in rows]
+
+
+def charges_between(
+    connection: Connection, organization_id: str, models: Sequence[str], begin: datetime, end: datetime
+) -> Iterator[tuple[str, int, int]]:
+    """Give model, instant in microseconds and number of the first line of each charge of some models in a time."""
+    own = _entry.c.organization_id == organization_id
+    last = connection.execute(select(func.coalesce(func.max(_entry.c.seq), 0)).where(own)).scalar_one()
+    first_line = last_line_at(connection, organization_id, begin - timedelta(microseconds=1), upto_seq=last)
+    last_line = last_line_at(connection, organization_id, end, upto_seq=last)
+    if last_line is None:
+        return
+    rows = connection.execution_options(yield_per=1_000).execute(
+        select(_entry.c.model, _entry.c.at, _entry.c.seq).where(
+            own,
+            _entry.c.seq > (0 if first_line is None else first_line.seq),
+            _entry.c.seq <= last_line.seq,
+            _entry.c.kind.in_(["debit", "overage"]),
+            _entry.c.part == 1,
+            _entry.c.amount_tokens > 0,
+            _entry.c.model.in_(models),
+        )
+    )
+    yield from ((row[0], row[1], row[2]) for row in rows)

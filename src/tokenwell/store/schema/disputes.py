@@ -41,6 +41,7 @@ reconciliation = Table(
     Column("found", BigInteger, nullable=False),
     Column("at", Instant, nullable=False),
     Column("by", Text, nullable=False),
+    Column("timed", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("organization_id", "reconciliation_id"),
     Index("ix_reconciliation_file", "organization_id", "file_hash", unique=True),
 )
