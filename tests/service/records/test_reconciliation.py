@@ -233,6 +233,13 @@ def test_what_has_no_id_that_is_known_is_found_by_time_and_model(reconciliations
     assert again.timed == 2
 
 
+def test_a_charge_that_drew_on_two_packs_is_one(reconciliations: Reconciliations, meter: Meter) -> None:
+    meter.grant("acme", 5, priority=-1)
+    assert len(meter.debit("acme", prompt_tokens=9, completion_tokens=9, model="gpt-5", key="wide").drawn) == 2
+    told = compared(reconciliations, listed(*[("", "2027-01-31T09:29:00Z", "gpt-5")] * 2))
+    assert told.reconciliation.timed == 1
+
+
 def test_a_list_without_a_column_of_ids_is_found_by_time(reconciliations: Reconciliations) -> None:
     rows = [
         {"created_at": 1801387800 - ago, "model": "gpt-5-mini", "prompt_tokens": 5, "completion_tokens": 1} for ago in (0, 9, 400)
