@@ -70,14 +70,13 @@ def parse_database(url: str) -> Database:
 
 def open_engine(database: Database) -> sqlalchemy.Engine:
     """Return an engine for everything but the hot path. A transaction on SQLite begins with BEGIN IMMEDIATE, so that it never
-    has to be upgraded; readers on autocommit connections take no lock."""
+    has to be upgraded; readers on autocommit connections take no lock. Errors do not tell what a statement was given: hashes and
+    tokens are among that."""
     if not database.is_sqlite:
-        return sqlalchemy.create_engine(
-            database.url, connect_args=_network_of(database), pool_size=8, max_overflow=24, pool_pre_ping=True
-        )
-    engine = sqlalchemy.create_engine(
-        database.url, connect_args={"check_same_thread": False, "timeout": SQLITE_BUSY_SECONDS, "isolation_level": None}
-    )
+        pooled = {"pool_size": 8, "max_overflow": 24, "pool_pre_ping": True}
+        return sqlalchemy.create_engine(database.url, connect_args=_network_of(database), hide_parameters=True, **pooled)
+    arguments = {"check_same_thread": False, "timeout": SQLITE_BUSY_SECONDS, "isolation_level": None}
+    engine = sqlalchemy.create_engine(database.url, connect_args=arguments, hide_parameters=True)
 
     @sqlalchemy.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -20,6 +21,15 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _log = structlog.get_logger("tokenwell.server")
 _std_log = logging.getLogger("tokenwell.server")
+
+
+_SECRET = re.compile(r"(?<=/embed/).+|(?<=tw_live_)\w+|(?<=tw_plat_)\w+")
+"""What of a path opens something: a signed address, and a key that somebody put in the wrong place."""
+
+
+def shown(path: str) -> str:
+    """Return a path as the log may show it, without what opens something."""
+    return _SECRET.sub("…", path)
 
 
 class Observed:
@@ -55,7 +65,7 @@ class Observed:
             raise  # an answer that broke off midway: the server closes the connection, so that the client sees it
         except Exception:
             request_id = request_id or new_id("req").encode()
-            _log.exception("request_failed", part=self._part, path=scope["path"], request_id=request_id.decode())
+            _log.exception("request_failed", part=self._part, path=shown(scope["path"]), request_id=request_id.decode())
             if not status:
                 await answer(send_known, 500, "text/plain; charset=utf-8", b"Something went wrong; the log says what.\n")
         finally:
@@ -69,7 +79,7 @@ class Observed:
         answered.inc()
         self._seconds.observe(seconds)
         if _std_log.isEnabledFor(logging.DEBUG):
-            what = {"part": self._part, "method": scope["method"], "path": scope["path"], "status": status}
+            what = {"part": self._part, "method": scope["method"], "path": shown(scope["path"]), "status": status}
             _log.debug("answered", **what, request_id=request_id.decode(), seconds=round(seconds, 6))
 
 
