@@ -3,6 +3,7 @@ conflict. The operations come from the document itself; one that cannot be tried
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx2
@@ -14,6 +15,7 @@ from tests.api.requests import DOCUMENT, Operation, operations
 from tests.api.things import Things
 from tokenwell.client.purchases import Purchase
 from tokenwell.client.shapes import Shape
+from tokenwell.service.access.writes import LEASE
 from tokenwell.store.reader import reading
 
 AT = f"/v1/organizations/{OWN}"
@@ -98,6 +100,24 @@ async def test_the_first_answer_is_given_though_the_thing_has_changed(api: httpx
     assert [line.act.action for line in platform.suite.audit.list(OWN).items].count("service.update") == 2
 
 
+async def test_many_that_write_the_same_at_once_are_one(api: httpx2.AsyncClient, platform: Platform) -> None:
+    """With one key and one input there is one act and one answer; with other input beside it, one of them is done."""
+    platform.suite.services.create(OWN, name="Support", service_id="support")
+    at, headers = f"{AT}/services/support", key()
+    answers = await asyncio.gather(*(api.patch(at, json={"name": "Help"}, headers=headers) for _ in range(8)))
+    assert {each.status_code for each in answers} <= {200, 503}
+    assert {each.json()["name"] for each in answers if each.status_code == 200} == {"Help"}
+    assert {each.headers["retry-after"] for each in answers if each.status_code == 503} <= {"2"}
+    assert (await api.patch(at, json={"name": "Help"}, headers=headers)).headers["idempotent-replayed"] == "true"
+    assert [line.act.action for line in platform.suite.audit.list(OWN).items].count("service.update") == 1
+    headers = key()
+    mixed = await asyncio.gather(*(api.patch(at, json={"name": f"N{number % 2}"}, headers=headers) for number in range(8)))
+    done = {each.json()["name"] for each in mixed if each.status_code == 200}
+    assert len(done) == 1
+    assert {each.json()["details"]["field"] for each in mixed if each.status_code == 409} == {"name"}
+    assert (await api.get(at)).json()["name"] in done
+
+
 async def test_a_body_is_the_same_however_it_is_written(api: httpx2.AsyncClient) -> None:
     headers = key() | {"content-type": "application/json"}
     for text in (b'{"name":"Bot","models":null}', b' { "name" : "Bot" } '):
@@ -130,6 +150,9 @@ async def test_a_write_whose_process_was_killed_is_completed_by_the_same_input_o
         platform.suite.services.disable(OWN, "support")
     other = await api.post(f"{AT}/services/support/enable", headers=key("k"))
     assert (other.status_code, other.json()["details"]) == (409, {"field": "operation"})
+    early = await api.post(f"{AT}/services/support/disable", headers=key("k"))
+    assert (early.status_code, early.json()["code"], early.json()["retryable"]) == (503, "store_busy", True)
+    platform.clock.advance(LEASE)
     first, again = [await api.post(f"{AT}/services/support/disable", headers=key("k")) for _ in range(2)]
     assert (first.status_code, first.json()["status"], first.content) == (200, "disabled", again.content)
     assert again.headers["idempotent-replayed"] == "true"

@@ -11,8 +11,8 @@ import sqlalchemy
 
 from tests.databases import tenant_role_on
 from tests.doubles import FrozenClock
-from tokenwell.errors import IdempotencyConflict
-from tokenwell.service.access.writes import FirstAnswer, Writes
+from tokenwell.errors import IdempotencyConflict, StoreBusy
+from tokenwell.service.access.writes import LEASE, FirstAnswer, Writes
 from tokenwell.service.jobs import Turn
 from tokenwell.service.meter import Meter
 from tokenwell.service.retention import WRITES_KEPT, delete_old
@@ -90,6 +90,21 @@ def test_of_those_that_begin_at_once_with_other_input_one_goes_on(writes: Writes
     for thread in threads:
         thread.join()
     assert sorted(outcomes, key=str) == [None, *["name"] * 5]
+
+
+def test_the_same_write_waits_while_it_is_under_way_and_goes_on_once_it_is_left(writes: Writes, clock: FrozenClock) -> None:
+    writes.begin("acme", "k", GIVEN)
+    clock.advance(LEASE - timedelta(microseconds=1))
+    with pytest.raises(StoreBusy):
+        writes.begin("acme", "k", GIVEN)
+    clock.advance(timedelta(microseconds=1))
+    with pytest.raises(IdempotencyConflict):
+        writes.begin("acme", "k", GIVEN | {"name": "Desk"})
+    assert writes.begin("acme", "k", GIVEN) is None
+    with pytest.raises(StoreBusy):
+        writes.begin("acme", "k", GIVEN)
+    writes.close("acme", "k", DONE)
+    assert writes.begin("acme", "k", GIVEN) == DONE
 
 
 def test_what_was_given_is_not_to_be_read(writes: Writes, meter: Meter) -> None:
