@@ -25,24 +25,15 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 WIDTHS = (320, 390, 768, 1024, 1280, 1920)
 SCREENS = Path(__file__).parents[2] / "artifacts" / "screens"
 
-MEMBER_PAGES = {
-    "usage": "/o/normal/usage",
+STATES = {
     "usage-hours": "/o/normal/usage?width=hour&range=7d&by=reason",
-    "ledger": "/o/normal/ledger",
     "ledger-filtered": "/o/normal/ledger?model=none&range=7d",
-    "sessions": "/o/normal/sessions",
     "session": "/o/normal/sessions/Lina%20%C2%B7%20Web%20chat",
     "proof": "/o/normal/proof?part=granted",
-    "pack": "/o/normal/packs/PK-3",
+    "missing": "/no/such/page",
 }
-PLATFORM_PAGES = {
-    "admin": "/admin",
-    "grants": "/admin/grants",
-    "platform-usage": "/admin/usage",
-    "rates": "/admin/rates",
-    "settings": "/admin/settings",
-    "grant": "/o/stopped/grant",
-}
+"""Pages in states of their own; all others are looked at by `test_matrix`."""
+
 DIALOGS = {
     "grant": ("/o/stopped", "/o/stopped/grant"),
     "thresholds": ("/o/low", "/o/low/thresholds"),
@@ -147,23 +138,18 @@ def test_the_packs_page_is_within_reach(open_page: OpenPage, organizations: list
     assert wrong == []
 
 
-@pytest.mark.parametrize("language", ["en-GB", "zh-CN"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_other_pages_are_within_reach(open_page: OpenPage, organizations: list[str], theme: str, language: str) -> None:
-    stranger = open_page(None, color_scheme=theme, locale=language, expects="status of 404")
-    mei = open_page(color_scheme=theme, locale=language)
+@pytest.mark.parametrize(("theme", "language"), [("light", "en-GB"), ("dark", "zh-CN")])
+def test_states_and_forms_are_within_reach(open_page: OpenPage, organizations: list[str], theme: str, language: str) -> None:
+    mei = open_page(color_scheme=theme, locale=language, expects="status of 404")
     ada = open_page("ada@example.com", color_scheme=theme, locale=language)
     wrong: list[str] = []
-    pages = [(stranger, "sign-in", "/sign-in"), (stranger, "missing", "/no/such/page")]
-    pages += [(mei, name, path) for name, path in MEMBER_PAGES.items()]
-    pages += [(ada, name, path) for name, path in PLATFORM_PAGES.items()]
-    for page, name, path in pages:
-        page.goto(path)
+    for name, path in STATES.items():
+        mei.goto(path)
         for width in (320, 1280):
-            page.set_viewport_size({"width": width, "height": 700})
-            wrong += check(page, f"{name} {width}")
-            draw(page)
-            look(page, f"{name}-{width}", theme, language)
+            mei.set_viewport_size({"width": width, "height": 700})
+            wrong += check(mei, f"{name} {width}")
+            draw(mei)
+            look(mei, f"{name}-{width}", theme, language)
     for name, (path, address) in DIALOGS.items():
         ada.goto(path)
         ada.locator(f'a[data-dialog][href^="{address}"]').first.click()

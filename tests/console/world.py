@@ -49,6 +49,7 @@ _QUERIES = {
     "/o/{organization}/request": "?id={request}",
     "/o/{organization}/ledger/values": "?of=model",
     "/o/{organization}/dispute": "?request={request}",
+    "/o/{organization}/refund": "?request={request}",
 }
 """What addresses need besides their path."""
 
