@@ -7,6 +7,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.browser.people import PASSWORD
+from tests.databases import fresh_postgres
 from tests.doubles import FrozenClock
 from tokenwell.config import Settings
 from tokenwell.console.app import create_console
@@ -54,22 +56,29 @@ def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def meter(blank_database: Path, tmp_path: Path, clock: FrozenClock) -> Iterator[Meter]:
-    """A meter with the organization northwind, which has nothing yet."""
-    path = tmp_path / "tokenwell.db"
-    shutil.copy(blank_database, path)
-    with Meter(f"sqlite:///{path}", thresholds=THRESHOLDS, clock=clock, migrate=False) as meter:
+def meter(request: pytest.FixtureRequest, clock: FrozenClock) -> Iterator[Meter]:
+    """A meter with the organization northwind, which has nothing yet; on SQLite, unless a test names the other database."""
+    with ExitStack() as stack:
+        if getattr(request, "param", "sqlite") == "postgres":
+            url = stack.enter_context(fresh_postgres(request.getfixturevalue("postgres_server_url")))
+        else:
+            path = request.getfixturevalue("tmp_path") / "tokenwell.db"
+            shutil.copy(request.getfixturevalue("blank_database"), path)
+            url = f"sqlite:///{path}"
+        meter = stack.enter_context(Meter(url, thresholds=THRESHOLDS, clock=clock))
         meter.create_organization("northwind", name="Northwind Support")
         yield meter
 
 
 @pytest.fixture
 def people(meter: Meter, clock: FrozenClock) -> People:
-    """Mei belongs to northwind, Ada is a platform administrator."""
+    """Mei is an administrator of northwind, Vic its viewer, Ada a platform administrator."""
     people = People(meter.engine, clock, hasher=argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     mei = people.create_person(email="mei@example.com", password=PASSWORD, name="Mei Lin")
     people.add_member("northwind", mei.id, "organization_admin")
     people.create_admin(email="ada@example.com", password=PASSWORD, name="Ada Root")
+    vic = people.create_person(email="vic@example.com", password=PASSWORD, name="Vic Reader")
+    people.add_member("northwind", vic.id, "viewer")
     return people
 
 

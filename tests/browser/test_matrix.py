@@ -32,6 +32,7 @@ NO_PAGES = {
     "/sign-in/sso": "goes on to somebody else's page",
     "/sign-in/sso/return": "goes on to another page",
     "/o/{organization}/live": "a stream",
+    "/admin/live": "a stream",
     "/o/{organization}/top": "a part of a page",
     "/o/{organization}/ledger/values": "a part of a page",
     "/o/{organization}/ledger.csv": "a file",
@@ -92,9 +93,10 @@ class Looking:
         self._place = name_of(case)
         page = self._page(visitor_of(case))
         page.emulate_media(color_scheme="light")
-        answer = page.goto(self._address_of(case))
+        answer = page.goto(self._address_of(case), wait_until="commit")  # what never ends is no page, and is told at once
         assert answer is not None
         assert "text/html" in answer.headers["content-type"], self._place
+        page.wait_for_load_state()
         if answer.status != 200 and case.need != OPEN:
             self.wrong.append(f"{self._place}: answered with {answer.status}")
         draw(page)
@@ -114,7 +116,9 @@ class Looking:
     def _address_of(self, case: Case) -> str:
         if case.path == "/embed/{token}":
             return self._world.suite.embedding.link(OWN)
-        names = {"invitation": self._world.things[OWN]["platform_invitation"]} if case.need == PLATFORM else {}
+        things = self._world.things[OWN]
+        of_the_platform = {name: things[f"platform_{name}"] for name in ("invitation", "channel")}
+        names = of_the_platform if case.need == PLATFORM else {}
         return case.address(self._world, OWN, **names)
 
     def _judge(self, page: Page, asked: Any, how: str) -> None:
