@@ -1,345 +1,279 @@
-"""What the gateway costs: requests and streams a second, beside direct calls and beside a bare pass-through.
+"""What the gateway costs: requests and streams a second, beside direct calls, a bare pass-through and, on request, other gateways.
 
-    python -m bench.gateway [--quick] [--seconds N] [--rounds N] [--without-postgres]
+    python -m bench.gateway [--quick] [--section throughput|paced|memory|workers] [--without-postgres] [--peers] [--json FILE]
 
-A fast mock provider answers at once. A bare pass-through is raw ASGI on uvicorn and an HTTP client (aiohttp, or the gateway's own),
-and does nothing else. Ours admits, holds, forwards, settles and commits each request durably: two commits a request, group
-committed. Every server runs in a process of its own, pinned to one core where there are several; the mock and the load share the
-others. The targets are measured in turns, round by round; the figures are medians of the rounds.
+A provider of our own answers at once, or an event every few milliseconds. A bare pass-through is raw ASGI on uvicorn and an HTTP
+client (aiohttp, or the gateway's own), and does nothing else. Ours admits, holds, forwards, settles and commits each request
+durably: two commits a request, group committed. Every server runs in a process of its own, pinned to one core where there are
+several; the provider and the load share the others. Targets are measured in turns, round by round; the figures are medians of the
+rounds. The journals are verified afterwards.
+`--peers` also installs LiteLLM's proxy and hardcap into a directory of its own, and measures what of them can be started.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import math
-import multiprocessing
 import os
-import socket
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import aiohttp
-import httptools
-import uvicorn
 import uvloop
 
+from bench.callers import Load, load, median_of, resident_bytes
+from bench.peers import peers
+from bench.provider import CHUNKS, request
+from bench.servers import (
+    BARE,
+    BARE_OWN,
+    DIRECT,
+    POSTGRES,
+    SQLITE,
+    Target,
+    cores,
+    open_account,
+    pin,
+    process,
+    run_provider,
+    server,
+)
+from bench.tables import Cell, Report
 from tests.databases import fresh_postgres, postgres_server
-from tokenwell.config import Settings
-from tokenwell.gateway.app import create_gateway
-from tokenwell.gateway.routing import single_provider
-from tokenwell.gateway.upstream import HttpUpstream
-from tokenwell.service.access.keys import Keys
 from tokenwell.service.meter import Meter
 
-CHUNKS = 50
 CALLERS = (1, 16)
-BARE, BARE_OWN = "bare, aiohttp", "bare, own client"
-
-_WORDS = ("The quick brown fox jumps over the lazy dog and then it sleeps in the warm sun until noon. " * 3).split()
-_USAGE = b'{"prompt_tokens":24,"completion_tokens":50,"total_tokens":74,"prompt_tokens_details":{"cached_tokens":0}}'
-_HEAD = b'{"id":"chatcmpl-1","object":"chat.completion%s","created":1700000000,"model":"mock",'
-
-
-def _plain_answer() -> bytes:
-    text = " ".join(_WORDS[:CHUNKS]).encode()
-    choice = b'"choices":[{"index":0,"message":{"role":"assistant","content":"%s"},"finish_reason":"stop"}],"usage":%s}' % (
-        text,
-        _USAGE,
-    )
-    body = _HEAD % b"" + choice
-    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+PACED_STREAMS = 256
+PACE_MS = 5
+PACED_EVENTS = 200
+OPEN_STREAMS = 1_000
+SECTIONS = ("throughput", "paced", "memory", "workers")
 
 
-def _stream_answer() -> bytes:
-    choice = b'"choices":[{"index":0,"delta":{"content":" %s"},"finish_reason":null}],"usage":null}'
-    bodies = [_HEAD % b".chunk" + choice % word.encode() for word in _WORDS[:CHUNKS]]
-    bodies += [_HEAD % b".chunk" + b'"choices":[],"usage":%s}' % _USAGE, b"[DONE]"]
-    events = [b"data: %s\n\n" % body for body in bodies]
-    chunks = b"".join(b"%x\r\n%s\r\n" % (len(event), event) for event in events)
-    return b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+class Bench(NamedTuple):
+    """What every section is given."""
+
+    report: Report
+    provider: Target
+    upstream_url: str
+    databases: dict[str, str]
+    secrets: dict[str, str]
+    seconds: float
+    rounds: int
+    peers: tuple[Target, ...] = ()
+
+    @contextmanager
+    def servers(self, *, bare: bool = True) -> Iterator[list[Target]]:
+        """Run the pass-throughs and Tokenwell on each database."""
+        chosen = (cores()[1],)
+        with ExitStack() as stack:
+            targets = [
+                stack.enter_context(server(each, each, self.upstream_url, chosen=chosen)) for each in (BARE, BARE_OWN) if bare
+            ]
+            targets += [stack.enter_context(self.ours(name, chosen)) for name in self.databases]
+            yield targets
+
+    @contextmanager
+    def ours(self, name: str, chosen: tuple[set[int], ...]) -> Iterator[Target]:
+        """Run Tokenwell on a database, in a process for each set of cores."""
+        with server(name, self.databases[name], self.upstream_url, chosen=chosen, secret=self.secrets[name]) as target:
+            yield target
 
 
-def _request(port: int, secret: str, *, streams: bool) -> bytes:
-    body = b'{"model":"mock","messages":[{"role":"system","content":"You are a helpful assistant."},'
-    body += b'{"role":"user","content":"Tell me about the fox, in fifty words."}],"max_tokens":200'
-    body += b',"stream":true}' if streams else b"}"
-    head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
-    )
-    return (head % (port, secret)).encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
-
-
-class Mock(asyncio.Protocol):
-    """A provider that answers at once, from bytes made beforehand: a stream where "stream":true is asked for."""
-
-    plain, stream = _plain_answer(), _stream_answer()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin a connection."""
-        self.transport: Any = transport
-        self.parser = httptools.HttpRequestParser(self)
-        self.answer = self.plain
-
-    def data_received(self, data: bytes) -> None:
-        """Read on."""
-        self.parser.feed_data(data)
-
-    def on_body(self, body: bytes) -> None:
-        """Look at what is asked for."""
-        if b'"stream":true' in body:
-            self.answer = self.stream
-
-    def on_message_complete(self) -> None:
-        """Answer."""
-        self.transport.write(self.answer)
-        self.answer = self.plain
-
-
-class Caller(asyncio.Protocol):
-    """Sends one request after the other until its time is over."""
-
-    def __init__(self, request: bytes, until: float, seconds: list[float], done: asyncio.Future[None]) -> None:
-        self.request, self.until, self.seconds, self.done = request, until, seconds, done
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the first request."""
-        self.transport: Any = transport
-        self._send()
-
-    def _send(self) -> None:
-        self.parser = httptools.HttpResponseParser(self)
-        self.sent_at = time.perf_counter()
-        self.transport.write(self.request)
-
-    def data_received(self, data: bytes) -> None:
-        """Read on."""
-        self.parser.feed_data(data)
-
-    def on_message_complete(self) -> None:
-        """Note the time and send the next request."""
-        now = time.perf_counter()
-        self.seconds.append(now - self.sent_at)
-        if self.parser.get_status_code() != 200:
-            self.done.set_exception(RuntimeError(f"the server answered {self.parser.get_status_code()}"))
-        elif now < self.until:
-            asyncio.get_running_loop().call_soon(self._send)
-            return
-        else:
-            self.done.set_result(None)
-        self.transport.close()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Tell if that came too early."""
-        if not self.done.done():
-            self.done.set_exception(RuntimeError("the server closed the connection"))
-
-
-class Target(NamedTuple):
-    """A server that is measured."""
-
-    name: str
-    port: int
-    secret: str
-    process_id: int
-
-
-class Load(NamedTuple):
-    """What one run measured. `cpu_micros` is what a request cost the server's process."""
-
-    per_second: float
-    p50_ms: float
-    p99_ms: float
-    cpu_micros: float
-
-
-def _cpu_seconds(process_id: int) -> float:
-    try:
-        fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return math.nan  # told on Linux only
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-async def _load(target: Target, request: bytes, callers: int, seconds: float) -> Load:
-    loop = asyncio.get_running_loop()
-    times: list[float] = []
-    cpu_before = _cpu_seconds(target.process_id)
-    began = time.perf_counter()
-    waiting = []
-    for _ in range(callers):
-        done: asyncio.Future[None] = loop.create_future()
-        waiting.append(done)
-        await loop.create_connection(lambda done=done: Caller(request, began + seconds, times, done), "127.0.0.1", target.port)
-    await asyncio.gather(*waiting)
-    took = time.perf_counter() - began
-    cpu_seconds = _cpu_seconds(target.process_id) - cpu_before
-    times.sort()
-    middle, late = times[len(times) // 2], times[int(len(times) * 0.99)]
-    return Load(len(times) / took, 1000 * middle, 1000 * late, 1_000_000 * cpu_seconds / len(times))
-
-
-async def _bare_aiohttp(upstream_url: str) -> Any:
-    """Return an ASGI app that passes requests and answers through aiohttp, and does nothing else."""
-    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar())
-    url = f"{upstream_url}/chat/completions"
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        body = (await receive())["body"]
-        answer = await session.post(url, data=body, headers={"Content-Type": "application/json"})
-        kind = answer.headers["content-type"].encode()
-        await _pass_on(send, answer.status, kind, answer.content.readany, answer.read)
-
-    return app
-
-
-async def _bare_own(upstream_url: str) -> Any:
-    """Return an ASGI app that passes requests and answers through the gateway's own client, and does nothing else."""
-    upstream = HttpUpstream(upstream_url)
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        body = (await receive())["body"]
-        answer = await upstream.send("POST", "/chat/completions", body=body)
-        await _pass_on(send, answer.status, dict(answer.headers)[b"content-type"], answer.read_some, answer.read)
-
-    return app
-
-
-async def _pass_on(send: Any, status: int, kind: bytes, read_some: Any, read: Any) -> None:
-    if kind == b"text/event-stream":
-        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
-        while piece := await read_some():
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-        return
-    whole = await read()
-    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(whole))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": whole})
-
-
-async def _ours(upstream_url: str, database_url: str, told: Connection) -> Any:
-    meter = Meter(database_url)
-    meter.create_organization("acme")
-    meter.grant("acme", 10**15)
-    keys = Keys(meter.engine)
-    secret = keys.create("acme", name="bench").secret
-    gateway = create_gateway(meter, keys, Settings(), single_provider(upstream_url, "", timeout_seconds=300))
-    await gateway.startup()
-    told.send(secret)
-    return gateway
-
-
-def _pin(cores: set[int]) -> None:
-    if cores and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
-
-
-def _run_mock(told: Connection, cores: set[int]) -> None:
-    async def main() -> None:
-        server = await asyncio.get_running_loop().create_server(Mock, "127.0.0.1", 0)
-        told.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    _pin(cores)
-    uvloop.run(main())
-
-
-def _run_server(told: Connection, cores: set[int], upstream_url: str, kind: str) -> None:
-    async def main() -> None:
-        bare = {BARE: _bare_aiohttp, BARE_OWN: _bare_own}.get(kind)
-        app = await (bare(upstream_url) if bare else _ours(upstream_url, kind, told))
-        listener = socket.create_server(("127.0.0.1", 0))
-        told.send(listener.getsockname()[1])
-        config = uvicorn.Config(app, http="httptools", lifespan="off", access_log=False, log_level="warning")
-        await uvicorn.Server(config).serve(sockets=[listener])
-
-    _pin(cores)
-    uvloop.run(main())
-
-
-@contextmanager
-def _process(target: Callable[..., None], *args: Any, answers: int = 1) -> Iterator[tuple[int, list[Any]]]:
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=target, args=(there, *args), daemon=True)
-    process.start()
-    there.close()  # so that the end of the process ends the waiting for it
-    try:
-        yield process.pid or 0, [here.recv() for _ in range(answers)]
-    finally:
-        process.terminate()
-        process.join()
-
-
-@contextmanager
-def _targets(cores: tuple[set[int], set[int]], *, with_postgres: bool) -> Iterator[list[Target]]:
-    with ExitStack() as stack:
-        mock_id, (mock,) = stack.enter_context(_process(_run_mock, cores[0]))
-        url = f"http://127.0.0.1:{mock}/v1"
-        targets = [Target("direct", mock, "-", mock_id)]
-        for name in (BARE, BARE_OWN):
-            process_id, (port,) = stack.enter_context(_process(_run_server, cores[1], url, name))
-            targets.append(Target(name, port, "-", process_id))
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="tokenwell_bench_"))
-        databases = {"Tokenwell, SQLite": f"sqlite:///{Path(directory) / 'bench.db'}"}
-        if with_postgres:
-            databases["Tokenwell, PostgreSQL"] = stack.enter_context(fresh_postgres(stack.enter_context(postgres_server())))
-        for name, database in databases.items():
-            process_id, (secret, port) = stack.enter_context(_process(_run_server, cores[1], url, database, answers=2))
-            targets.append(Target(name, port, secret, process_id))
-        yield targets
-
-
-def measure(*, seconds: float, rounds: int, with_postgres: bool) -> dict[tuple[str, str], Load]:
-    """Return the medians by what was measured and by target."""
-    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    cores = ({*available[:-1]}, {available[-1]}) if len(available) > 1 else (set[int](), set[int]())
-    runs: dict[tuple[str, str], list[Load]] = {}
-    with _targets(cores, with_postgres=with_postgres) as targets:
-        _pin(cores[0])
-        for round_number in range(rounds + 1):
+def throughput(bench: Bench) -> None:
+    """Measure plain requests and streams in a burst, by one caller and by many."""
+    runs: dict[tuple[bool, int, str], list[Load]] = {}
+    with bench.servers() as ours:
+        targets = [bench.provider, *ours, *bench.peers]
+        for round_number in range(bench.rounds + 1):
             for streams in (False, True):
                 for callers in CALLERS:
                     for target in targets:
-                        what = f"{'streams' if streams else 'requests'}, {callers} caller{'s' if callers > 1 else ''}"
-                        request = _request(target.port, target.secret, streams=streams)
-                        load = uvloop.run(_load(target, request, callers, seconds if round_number else seconds / 2))
+                        asked = request(target.port, target.secret, streams=streams)
+                        seconds = bench.seconds if round_number else bench.seconds / 2
+                        measured = uvloop.run(load(target, asked, callers, seconds))
                         if round_number:  # the first round warms up
-                            runs.setdefault((what, target.name), []).append(load)
-    return {each: Load(*(statistics.median(figures) for figures in zip(*loads, strict=True))) for each, loads in runs.items()}
+                            runs.setdefault((streams, callers, target.name), []).append(measured)
+    results = {each: median_of(loads) for each, loads in runs.items()}
+    for streams in (False, True):
+        for callers in CALLERS:
+            _tell_throughput(bench.report, results, streams=streams, callers=callers)
+    _tell_targets(bench.report, results)
+
+
+def _tell_throughput(report: Report, results: dict[tuple[bool, int, str], Load], *, streams: bool, callers: int) -> None:
+    names = [name for each_streams, each_callers, name in results if (each_streams, each_callers) == (streams, callers)]
+    bare, direct = results[streams, callers, BARE], results[streams, callers, DIRECT]
+    rows: list[tuple[Cell, ...]] = []
+    for name in names:
+        each = results[streams, callers, name]
+        added = None if name == DIRECT else each.p50_ms - direct.p50_ms
+        first = (each.first_p50_ms, None if name == DIRECT else each.first_p50_ms - direct.first_p50_ms) if streams else ()
+        share = None if name == DIRECT else f"{each.per_second / bare.per_second:.0%}"
+        rows.append((name, each.per_second, each.p50_ms, each.p99_ms, added, *first, each.cpu_micros, share))
+    what = f"Streams of {CHUNKS} chunks in a burst" if streams else "Plain requests"
+    columns = (
+        "",
+        "per second",
+        "p50 ms",
+        "p99 ms",
+        "added p50",
+        *(("first chunk", "added") if streams else ()),
+        "CPU µs",
+        f"of {BARE}",
+    )
+    report.table(f"{what}, {callers} caller{'s' if callers > 1 else ''}", columns, rows)
+
+
+def _tell_targets(report: Report, results: dict[tuple[bool, int, str], Load]) -> None:
+    for name in (SQLITE, POSTGRES):
+        if (False, 16, name) not in results:
+            continue
+        wanted_plain, wanted_streams = (3_000, 1_200) if name == SQLITE else (1_800, 720)
+        for streams, wanted in ((False, wanted_plain), (True, wanted_streams)):
+            reached = results[streams, 16, name].per_second
+            what = "streams" if streams else "requests"
+            report.target(f"{name}, {what}/s, 16 callers", f"≥ {wanted:,}", f"{reached:,.0f}", met=reached >= wanted)
+        added = results[False, 1, name].p50_ms - results[False, 1, DIRECT].p50_ms
+        report.target(f"{name}, added p50 alone", "≤ 1.2 ms", f"{added:.2f} ms", met=added <= 1.2)
+        first = results[True, 1, name].first_p50_ms - results[True, 1, DIRECT].first_p50_ms
+        report.target(f"{name}, added to the first chunk, alone", "≤ 1.2 ms", f"{first:.2f} ms", met=first <= 1.2)
+    share = results[False, 16, SQLITE].per_second / results[False, 16, BARE].per_second
+    report.target("SQLite, plain, share of the bare pass-through", "≥ 40 %", f"{share:.0%}", met=share >= 0.4)
+
+
+def paced(bench: Bench) -> None:
+    """Measure many streams at once that say something every few milliseconds."""
+    rows: list[tuple[Cell, ...]] = []
+    with bench.servers() as targets:
+        for target in [bench.provider, *targets]:
+            asked = request(target.port, target.secret, streams=True, pace_ms=PACE_MS, events=PACED_EVENTS)
+            each = uvloop.run(load(target, asked, PACED_STREAMS, bench.seconds, spread_seconds=PACED_EVENTS * PACE_MS / 1000))
+            rows.append((target.name, each.first_p50_ms, each.first_p99_ms, each.cpu_micros / PACED_EVENTS, each.p50_ms))
+            if target.name in bench.databases:
+                met = each.first_p50_ms < 20
+                bench.report.target(
+                    f"{target.name}, {PACED_STREAMS} paced, first chunk", "< 20 ms", f"{each.first_p50_ms:.1f} ms", met=met
+                )
+    bench.report.table(
+        f"{PACED_STREAMS} streams at once, an event every {PACE_MS} ms",
+        ("", "first chunk p50 ms", "p99 ms", "CPU µs an event", "whole stream ms"),
+        rows,
+        note=f"Each stream is of {PACED_EVENTS} events: undisturbed it takes {PACED_EVENTS * PACE_MS:,} ms.",
+    )
+
+
+def memory(bench: Bench) -> None:
+    """Measure what open streams take of memory, and whether that grows while they say more."""
+    rows: list[tuple[Cell, ...]] = []
+    for name in bench.databases:
+        with bench.ours(name, (cores()[1],)) as target:
+            uvloop.run(load(target, request(target.port, target.secret, streams=True), 16, 0.5))  # warm
+            before, *later = uvloop.run(_watch(target, bench.seconds))
+        mib = [each / 2**20 for each in (before, *later)]
+        a_stream = (later[0] - before) / OPEN_STREAMS / 1024
+        rows.append((name, mib[0], mib[1], mib[2], mib[3], a_stream))
+        growth = (later[2] - later[0]) / max(1, later[0])
+        bench.report.target(f"{name}, memory under {OPEN_STREAMS:,} open streams", "flat", f"{growth:+.1%}", met=growth < 0.05)
+    columns = ("", "before, MiB", "all open", "later", "at the end", "KiB a stream")
+    bench.report.table(f"Memory with {OPEN_STREAMS:,} streams open, an event every 100 ms", columns, rows)
+
+
+async def _watch(target: Target, seconds: float) -> list[int]:
+    """Return the memory before streams are opened, once all are, after a while, and at the end."""
+    sizes = [resident_bytes(target.process_ids)]
+    pause, spread = seconds, 2.0
+    events = int((2 * pause + 1.5 * spread) * 10) + 20
+    asked = request(target.port, target.secret, streams=True, pace_ms=100, events=events)
+    running = asyncio.ensure_future(load(target, asked, OPEN_STREAMS, 0, spread_seconds=spread))
+    await asyncio.sleep(1.5 * spread)
+    for _ in range(3):
+        sizes.append(resident_bytes(target.process_ids))
+        await asyncio.sleep(pause)
+    await running
+    return sizes
+
+
+def workers(bench: Bench) -> None:
+    """Measure one process and two on the same port and database, each on a core of its own where there are several."""
+    rows: list[tuple[Cell, ...]] = []
+    available = [{core} for core in sorted(cores()[0] | cores()[1], reverse=True)] or [set[int]()]
+    for name in bench.databases:
+        one: dict[bool, float] = {}
+        for count in (1, 2):
+            chosen = tuple(available[place % len(available)] for place in range(count))
+            with bench.ours(name, chosen) as target:
+                for streams in (False, True):
+                    asked = request(target.port, target.secret, streams=streams)
+                    uvloop.run(load(target, asked, 32, bench.seconds / 2))
+                    each = uvloop.run(load(target, asked, 32, bench.seconds))
+                    one.setdefault(streams, each.per_second)
+                    what = "streams" if streams else "plain"
+                    rows.append((name, what, count, each.per_second, each.cpu_micros, f"{each.per_second / one[streams]:.2f} ×"))
+    bench.report.table(
+        "Worker processes, 32 callers",
+        ("", "", "processes", "per second", "CPU µs", "of one"),
+        rows,
+        note=f"{os.cpu_count()} cores for the provider, the load and the database as well: a second process has what they leave.",
+    )
+
+
+def _verify(bench: Bench) -> None:
+    """Verify the journals that all answers have left."""
+    rows: list[tuple[Cell, ...]] = []
+    for name, url in bench.databases.items():
+        with Meter(url) as meter:
+            (found,) = meter.verify("acme")
+            held = meter.balance("acme").held_tokens
+        rows.append((name, found.lines, "; ".join(found.problems) or "verified", held))
+    bench.report.table("The journals afterwards", ("", "lines", "", "tokens still held"), rows)
+
+
+def _measure(options: argparse.Namespace, report: Report) -> None:
+    with ExitStack() as stack:
+        process_id, port = stack.enter_context(process(run_provider, cores()[0]))
+        pin(cores()[0])
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tokenwell_bench_")))
+        databases = {SQLITE: f"sqlite:///{directory / 'bench.db'}"}
+        if not options.without_postgres:
+            databases[POSTGRES] = stack.enter_context(fresh_postgres(stack.enter_context(postgres_server())))
+        bench = Bench(
+            report,
+            Target(DIRECT, port, "-", (process_id,)),
+            f"http://127.0.0.1:{port}/v1",
+            databases,
+            {name: open_account(url) for name, url in databases.items()},
+            seconds=0.3 if options.quick else options.seconds,
+            rounds=1 if options.quick else options.rounds,
+        )
+        if options.peers:
+            bench = bench._replace(peers=tuple(stack.enter_context(peers(directory, port, cores()))))
+        for name, section in zip(SECTIONS, (throughput, paced, memory, workers), strict=True):
+            if options.section in (None, name):
+                section(bench)
+        _verify(bench)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.gateway", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a short run that only shows that everything works")
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long each measurement lasts")
+    parser.add_argument("--section", choices=SECTIONS, help="only this section")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each measurement lasts")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
     parser.add_argument("--without-postgres", action="store_true", help="measure on SQLite only")
+    parser.add_argument("--peers", action="store_true", help="install other gateways beside the run, and measure them too")
+    parser.add_argument("--json", type=Path, help="write the tables to this file, too")
     options = parser.parse_args()
-    seconds, rounds = (0.3, 1) if options.quick else (options.seconds, options.rounds)
-    results = measure(seconds=seconds, rounds=rounds, with_postgres=not options.without_postgres)
-    titles = ("per second", "p50 ms", "p99 ms", "CPU µs", "added p50", BARE, BARE_OWN)
-    print(f"{'':24}{'':24}" + "".join(f"{title:>{max(11, len(title) + 2)}}" for title in titles))
-    before = None
-    for (what, target), load in results.items():
-        first, before = what if what != before else "", what
-        figures = f"{load.per_second:>12,.0f}{load.p50_ms:>11.2f}{load.p99_ms:>11.2f}{load.cpu_micros:>11.0f}"
-        if target != "direct":
-            figures += f"{load.p50_ms - results[what, BARE].p50_ms:>+11.2f}"
-            figures += "".join(
-                f"{load.per_second / results[what, bare].per_second:>{len(bare) + 2}.0%}" for bare in (BARE, BARE_OWN)
-            )
-        print(f"{first:24}{target:24}{figures}")
-    print(f"Streams are of {CHUNKS} chunks in a burst. Python {sys.version.split()[0]}, {os.cpu_count()} cores.")
+    report = Report()
+    _measure(options, report)
+    report.targets()
+    print(f"\nPython {sys.version.split()[0]}, {os.cpu_count()} cores.")
+    if options.json:
+        report.save(options.json)
 
 
 if __name__ == "__main__":

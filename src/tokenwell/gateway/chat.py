@@ -199,12 +199,8 @@ _decode_chunks = msgspec.json.Decoder(list[_Chunk]).decode
 class ChatTally(Tally):
     """What a chat has said. `open` are the choices that have begun and not ended, `sample` is the first chunk."""
 
-    __slots__ = ("open", "sample")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: frozenset[int] = frozenset()
-        self.sample = b""
+    open: frozenset[int] = frozenset()
+    sample: bytes = b""
 
     def _read(self, datas: list[bytes]) -> None:
         chunks = _decode_chunks(array_of(datas))

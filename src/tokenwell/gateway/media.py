@@ -227,8 +227,6 @@ _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 class TranscriptTally(Tally):
     """What a transcript has said; of pictures and sound that is nothing."""
 
-    __slots__ = ()
-
     def _read(self, datas: list[bytes]) -> None:
         for event in _decode_events(array_of(datas)):
             if event.type == "transcript.text.delta" and event.delta:

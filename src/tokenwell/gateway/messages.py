@@ -196,11 +196,7 @@ def _members(raw: msgspec.Raw) -> dict[str, Any]:
 class MessageTally(Tally):
     """What a message has said, and the block that is open."""
 
-    __slots__ = ("open_block",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open_block: int | None = None
+    open_block: int | None = None
 
     def _read(self, datas: list[bytes]) -> None:
         for event in _decode_events(array_of(datas)):

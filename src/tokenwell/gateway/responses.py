@@ -227,11 +227,7 @@ _LAST = ("response.completed", "response.incomplete", "response.failed")
 class ResponseTally(Tally):
     """What a response has said, and the number of its last event."""
 
-    __slots__ = ("number",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.number = 0
+    number: int = 0
 
     def _read(self, datas: list[bytes]) -> None:
         for event in _decode_events(array_of(datas)):

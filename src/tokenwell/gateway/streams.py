@@ -8,6 +8,8 @@ from contextlib import suppress
 from copy import copy
 from typing import Generic, Self, TypeVar
 
+import msgspec
+
 from tokenwell.core.usage import Usage
 from tokenwell.errors import UpstreamError
 from tokenwell.gateway.counting import spoken_tokens
@@ -63,13 +65,11 @@ def data_of(event: bytes) -> bytes:
     return b"\n".join(line[5:].removeprefix(b" ") for line in lines)
 
 
-class Tally(ABC):
+class Tally(msgspec.Struct):
     """What a stream has said: its bytes of text, and the pieces they came in. What a dialect adds is how they are read."""
 
-    __slots__ = ("pieces", "text_bytes")
-
-    def __init__(self) -> None:
-        self.pieces = self.text_bytes = 0
+    pieces: int = 0
+    text_bytes: int = 0
 
     @property
     def tokens(self) -> int:
@@ -79,18 +79,22 @@ class Tally(ABC):
     def after(self, events: bytes) -> Self:
         """Return what has been said with these events, too; this one stays as it is."""
         counted = copy(self)
+        counted.count(events)
+        return counted
+
+    def count(self, events: bytes) -> None:
+        """Add what these events say."""
         try:
             # All of them at once: reading one by one costs several times as much.
-            counted._read(_DATA.findall(events))
+            self._read(_DATA.findall(events))
         except UNREADABLE:
             for event in EVENT_END.split(events):
                 with suppress(*UNREADABLE):
-                    counted._read([data_of(event)])
-        return counted
+                    self._read([data_of(event)])
 
-    @abstractmethod
     def _read(self, datas: list[bytes]) -> None:
         """Count what is said in the data of events. Raises one of UNREADABLE, with nothing changed, where any cannot be read."""
+        raise NotImplementedError
 
     def _add(self, text_bytes: int) -> None:
         """Add a piece; one without text is none."""
@@ -213,7 +217,7 @@ class EventStream(ABC, Generic[T]):
     def _count(self) -> T:
         """Count the text that has passed. Done seldom: where the provider reports the usage in time, it is never needed."""
         if self._uncounted:
-            self._tally = self._tally.after(b"".join(self._uncounted))
+            self._tally.count(b"".join(self._uncounted))
             self._uncounted.clear()
             self._uncounted_bytes = 0
         return self._tally
