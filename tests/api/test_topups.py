@@ -109,6 +109,14 @@ async def test_a_schedule_is_made_once_and_paused_resumed_and_ended(api: httpx2.
     assert await post(api, "/schedules", plan, key="plan") == made
     assert (await get(api, "/schedules"))["items"] == (await api.get("/v1/schedules")).json()["items"] == [made]
     path = f"/schedules/{made['id']}"
+    changes: dict[str, Any] = {"amount": "6M", "valid_days": None}
+    changed = await api.patch(f"{AT}{path}", json=changes, headers={"Idempotency-Key": "larger"})
+    expected = made | {"amount_tokens": 6_000_000, "valid_days": None}
+    assert (changed.status_code, changed.json()) == (200, expected)
+    assert (await api.patch(f"{AT}{path}", json=changes, headers={"Idempotency-Key": "larger"})).json() == expected
+    for wrong in ({"valid_days": 0}, {"last_day": "2027-01-01"}, {"every": 2}, {"amount": -1}):
+        assert (await api.patch(f"{AT}{path}", json=wrong, headers=key())).status_code == 400, wrong
+    assert await get(api, path) == expected
     assert (await post(api, f"{path}/pause", status=200))["paused_at"] is not None
     assert (await post(api, f"{path}/resume", status=200))["paused_at"] is None
     assert (await post(api, f"{path}/end", status=200))["next_at"] is None

@@ -110,6 +110,7 @@ ROWS: dict[str, tuple[Scope, bool]] = {
     "list_schedules": (Scope.PACKS_READ, True),
     "list_all_schedules": (Scope.PACKS_READ, False),
     "get_schedule": (Scope.PACKS_READ, True),
+    "update_schedule": (Scope.PACKS_WRITE, False),
     "pause_schedule": (Scope.PACKS_WRITE, False),
     "resume_schedule": (Scope.PACKS_WRITE, False),
     "end_schedule": (Scope.PACKS_WRITE, False),

@@ -77,6 +77,29 @@ def get_schedule(call: CurrentCall, organization_id: OrganizationId, schedule_id
     return call.answer(_view(call.suite.schedules.get(organization_id, schedule_id)))
 
 
+@router.patch(
+    _OF_AN_ORGANIZATION + "/{schedule_id}",
+    **writes(
+        Scope.PACKS_WRITE,
+        "Change a schedule",
+        body=topups.ScheduleChanges,
+        answer=topups.Schedule,
+        example={"amount": "6M", "note": "Larger"},
+    ),
+)
+def update_schedule(call: CurrentCall, organization_id: OrganizationId, schedule_id: ScheduleId) -> Response:
+    """Change what the occurrences to come grant, and until when; the rhythm stays. What is left out stays as it is."""
+    given, known = call.given(), call.suite.schedules.get(organization_id, schedule_id)
+    now = {
+        "amount": known.amount_tokens,
+        "last_day": known.recurrence.last_day,
+        "valid_days": known.valid_days,
+        "priority": known.priority,
+        "note": known.note,
+    }
+    return call.answer(_view(call.suite.schedules.change(organization_id, schedule_id, **(now | given), by=call.caller.actor)))
+
+
 @router.post(_OF_AN_ORGANIZATION + "/{schedule_id}/pause", **writes(Scope.PACKS_WRITE, "Pause a schedule", answer=topups.Schedule))
 def pause_schedule(call: CurrentCall, organization_id: OrganizationId, schedule_id: ScheduleId) -> Response:
     """Grant nothing until it is resumed; again changes nothing."""

@@ -81,6 +81,43 @@ def list_schedules(call: Call, organization: str | None, **page: Any) -> None:
         call.show_list(lambda **where: suite.schedules.list(organization, **where), table, **page)
 
 
+@command(schedule, "change")
+@_organization
+@_schedule
+@click.option("--amount", help="How many tokens the packs to come have.")
+@click.option("--until", "last_day", metavar="DAY", help="Another last day.")
+@click.option("--valid-days", type=int, help="How long the packs to come are valid.")
+@click.option("--note", help="What people will read beside each pack.")
+def change(
+    call: Call,
+    organization: str,
+    schedule_id: str,
+    amount: str | None,
+    last_day: str | None,
+    valid_days: int | None,
+    note: str | None,
+) -> None:
+    """Change what the occurrences to come grant, and until when. What is left out stays; the rhythm always does.
+
+    \b
+    Examples:
+      tokenwell schedule change acme sch_06f5p5p5p5p5p5p5p5p5p5p5p5 --amount 6M --note "Larger plan"
+    """
+    with wiring.open_services(call.settings()) as suite:
+        known = suite.schedules.get(organization, schedule_id)
+        changed = suite.schedules.change(
+            organization,
+            schedule_id,
+            amount=known.amount_tokens if amount is None else amount,
+            last_day=known.recurrence.last_day if last_day is None else _day(last_day, "--until"),
+            valid_days=known.valid_days if valid_days is None else valid_days,
+            priority=known.priority,
+            note=known.note if note is None else note,
+            by=me(),
+        )
+    call.show(changed, f"Changed {schedule_id}: {_words(changed)}.")
+
+
 @command(schedule, "pause")
 @_organization
 @_schedule

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 from tokenwell.client import topups
@@ -116,6 +116,13 @@ class TopupCalls(PurchaseCalls, DisputeCalls, AlertCalls):
     def get_schedule(self, organization_id: str, schedule_id: str) -> Request[topups.Schedule]:
         """Return a recurring grant."""
         return read(_schedules(organization_id, schedule_id), topups.Schedule)
+
+    def update_schedule(
+        self, /, organization_id: str, schedule_id: str, *, key: str | None = None, **changes: Any
+    ) -> Request[topups.Schedule]:
+        """Change what the occurrences to come grant, and until when: amount, last_day, valid_days, priority, note."""
+        body = topups.ScheduleChanges(**changes)
+        return write("PATCH", _schedules(organization_id, schedule_id), topups.Schedule, key, body)
 
     def pause_schedule(self, organization_id: str, schedule_id: str, *, key: str | None = None) -> Request[topups.Schedule]:
         """Grant nothing until it is resumed."""

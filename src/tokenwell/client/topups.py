@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Annotated, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from tokenwell.client.bodies import Amount, Body
 from tokenwell.client.shapes import Pack, Shape, State
@@ -132,6 +133,16 @@ class NewSchedule(Body, frozen=True, kw_only=True):
     valid_days: Annotated[int, msgspec.Meta(ge=1, le=36_600)] | None = None
     priority: int = 0
     note: str = ""
+
+
+class ScheduleChanges(Body, frozen=True, kw_only=True):
+    """What the occurrences to come grant, and until when. What is left out stays."""
+
+    amount: Amount | UnsetType = UNSET
+    last_day: date | UnsetType | None = UNSET
+    valid_days: Annotated[int, msgspec.Meta(ge=1, le=36_600)] | UnsetType | None = UNSET
+    priority: int | UnsetType = UNSET
+    note: str | UnsetType = UNSET
 
 
 class Schedule(Shape, frozen=True, kw_only=True):
