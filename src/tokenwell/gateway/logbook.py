@@ -168,7 +168,10 @@ class Logbook:
 
     def _grown(self, slots: int) -> mmap.mmap:
         # The room is taken from the disk now: a mapped page that the disk has no room for would end the process.
-        os.posix_fallocate(self._file, 0, slots * SLOT_BYTES)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(self._file, 0, slots * SLOT_BYTES)
+        else:
+            os.ftruncate(self._file, slots * SLOT_BYTES)
         grown = mmap.mmap(self._file, slots * SLOT_BYTES)
         self._free += [slot * SLOT_BYTES for slot in reversed(range(self._slots, slots))]
         self._slots = slots

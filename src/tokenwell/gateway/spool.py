@@ -23,6 +23,9 @@ from tokenwell.gateway.calls import Bill, Call
 SPOOL_LIMIT_BYTES = 64 * 2**20
 """How large a spool may become; then nothing more is taken."""
 
+_sync = getattr(os, "fdatasync", os.fsync)
+"""Not every system can leave out what is known of a file beside its content."""
+
 log = structlog.get_logger("tokenwell.gateway")
 
 
@@ -125,7 +128,7 @@ class Spool:
             if generation == self._generation and self._synced < end:
                 with self._lock:
                     size, file, generation = self._size, self._file, self._generation
-                os.fdatasync(file)
+                _sync(file)
                 if generation == self._generation:
                     self._synced = size
 
