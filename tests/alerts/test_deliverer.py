@@ -90,8 +90,13 @@ async def test_given_up_after_its_last_attempt_it_can_be_replayed(house: House, 
     (dead,) = house.deliveries()
     assert (dead.status, dead.attempts, len(receiver.ids())) == (DeliveryStatus.DEAD, ATTEMPTS, ATTEMPTS)
     assert house.subscriptions.deliveries("acme", channel.id, status=DeliveryStatus.DEAD).items == (dead,)
-    receiver.answer = lambda request: 200
+    # It has all its attempts before it again: one more failure does not give it up.
     house.subscriptions.replay("acme", channel.id, dead.id)
+    await house.deliver()
+    (again,) = house.deliveries()
+    assert (again.status, again.attempts) == (DeliveryStatus.DUE, 1)
+    receiver.answer = lambda request: 200
+    clock.advance(LONGEST_WAIT)
     await house.deliver()
     assert house.deliveries()[0].status is DeliveryStatus.DELIVERED
     assert set(receiver.ids()) == {dead.id}
