@@ -14,6 +14,7 @@ from tests.alerts.receivers import PATIENCE_SECONDS, Receiver, receiving
 from tests.doubles import START, FrozenClock
 from tokenwell.core.alerts import ATTEMPTS, LONGEST_WAIT
 from tokenwell.core.happenings import EventKind
+from tokenwell.core.instants import to_micros
 from tokenwell.service.notices.subscriptions import ChannelKind, DeliveryStatus
 from tokenwell.store.notices import deliveries as store
 from tokenwell.store.writer import transaction
@@ -183,6 +184,18 @@ async def test_a_claim_by_a_clock_that_was_ahead_is_no_claim(house: House, clock
         ahead = clock() + timedelta(hours=2)
         assert store.claim_in(connection, ("acme", channel.id), "ahead", now=ahead, claim=CLAIM, bundle=50)
     assert await house.deliver() == 1
+
+
+async def test_what_somebody_claimed_meanwhile_is_not_claimed_again(house: House, clock: FrozenClock, receiver: Receiver) -> None:
+    channel = house.add(receiver.url).channel
+    house.happen()
+    await asyncio.to_thread(house.outbox.dispatch)
+    (seen,) = house.deliveries()
+    with transaction(house.meter.engine) as connection:
+        assert store.claim_in(connection, ("acme", channel.id), "first", now=clock(), claim=CLAIM, bundle=50)
+    # A database that does not lock what it reads may show the row as it was: the claim itself must notice.
+    with transaction(house.meter.engine) as connection:
+        assert not store._claim(connection, seen, "second", to_micros(clock() + CLAIM))
 
 
 async def test_told_to_stop_midway_it_gives_its_claims_back(
