@@ -47,6 +47,7 @@ class House:
         self.meter = suite.meter
         self.clock = suite.meter.clock
         self.subscriptions = suite.subscriptions
+        self.personal = suite.personal
         self.outbox = open_outbox(suite, settings)
         self.deliverer = open_deliverer(suite, settings)
         self.meter.create_organization("acme", name="Acme Corp")

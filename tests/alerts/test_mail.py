@@ -57,8 +57,23 @@ async def test_an_email_in_chinese_is_chinese_and_in_the_readers_zone(house: Hou
     (mail,) = sink.mails
     assert (mail["subject"], mail["content-language"]) == ("Acme Corp: AI 已停止。", "zh-CN")
     text, html = parts_of(mail)
-    assert "AI 回复自 1月31日 17:30 起已暂停" in text
+    assert "AI 回复已于 1月31日 17:30 暂停" in text
     assert '<html lang="zh-CN">' in html
+
+
+async def test_who_said_nothing_is_told_in_the_language_and_the_zone_of_their_profile(house: House, sink: MailSink) -> None:
+    people = house.suite.people
+    mei = people.create_person(email="mei@acme.example", password="correct horse battery")
+    people.add_member("acme", mei.id, Role.ORGANIZATION_ADMIN)
+    people.keep_profile(mei.id, name="Mei", language="zh", zone="Asia/Shanghai")
+    house.happen(EventKind.STATE_AI_STOPPED, balance_tokens=50, reserve_tokens=100)
+    await house.deliver()
+    (mail,) = sink.mails
+    assert "AI 回复已于 1月31日 17:30 暂停" in parts_of(mail)[0]
+    words = {name: value[0] for name, value in parse_qs(urlsplit(mail["list-unsubscribe"].strip("<>")).query).items()}
+    house.personal.unsubscribe(words["to"], words["sig"])
+    own = house.personal.of("acme", mei.id)
+    assert (own.language, own.zone, EventKind.STATE_AI_STOPPED in own.kinds) == ("zh", "Asia/Shanghai", False)
 
 
 async def test_a_platform_administrator_approves_a_request_from_the_letter_and_nobody_else_can(
@@ -68,7 +83,7 @@ async def test_a_platform_administrator_approves_a_request_from_the_letter_and_n
     root = people.create_admin(email="root@platform.example", password="correct horse battery")
     mei = people.create_person(email="mei@acme.example", password="correct horse battery")
     people.add_member("acme", mei.id, Role.ORGANIZATION_ADMIN)
-    house.subscriptions.set_own("acme", mei.id, Wishes(kinds=frozenset({EventKind.TOPUP_REQUESTED})))
+    house.personal.set("acme", mei.id, Wishes(kinds=frozenset({EventKind.TOPUP_REQUESTED})))
     house.add("desk@platform.example", kind=ChannelKind.EMAIL, organization_id=PLATFORM, kinds={EventKind.TOPUP_REQUESTED})
     topup = house.suite.topups.ask("acme", 5_000_000, by=SYSTEM)
     await house.deliver()
@@ -88,7 +103,7 @@ async def test_a_platform_administrator_approves_a_request_from_the_letter_and_n
 async def test_a_letter_on_a_request_that_is_decided_has_no_link_to_approve_it(house: House, sink: MailSink) -> None:
     house.suite.people.create_admin(email="root@platform.example", password="correct horse battery")
     topup = house.suite.topups.ask("acme", 5_000_000, by=SYSTEM)
-    house.suite.topups.cancel("acme", topup.id, by=SYSTEM)
+    house.suite.topups.cancel("acme", topup.id, is_administrator=True, by=SYSTEM)
     await house.deliver()
     (mail,) = sink.mails
     assert "https://ai.example.com/o/acme" in parts_of(mail)[0]
@@ -118,9 +133,9 @@ async def test_administrators_are_told_by_default_and_stop_one_kind_by_its_link(
     link = mail["list-unsubscribe"].strip("<>")
     words = {name: values[0] for name, values in parse_qs(urlsplit(link).query).items()}
     with pytest.raises(RequestInvalid):
-        house.subscriptions.unsubscribe(words["to"].replace("running_low", "ai_stopped"), words["sig"])
+        house.personal.unsubscribe(words["to"].replace("running_low", "ai_stopped"), words["sig"])
     for _ in range(2):
-        assert house.subscriptions.unsubscribe(words["to"], words["sig"]).kind is EventKind.STATE_RUNNING_LOW
+        assert house.personal.unsubscribe(words["to"], words["sig"]).kind is EventKind.STATE_RUNNING_LOW
     house.happen(EventKind.STATE_RUNNING_LOW, **LOW)
     house.happen(EventKind.STATE_AI_STOPPED, balance_tokens=0)
     assert await house.deliver() == 1
@@ -224,7 +239,7 @@ async def test_the_way_to_the_mail_server_is_encrypted_and_its_certificate_check
 async def test_without_a_mail_server_nobody_is_told_by_email(database_url: str, clock: FrozenClock) -> None:
     with open_house(database_url, clock) as house:
         person = house.suite.people.create_admin(email="root@platform.example", password="correct horse battery")
-        house.subscriptions.set_own("acme", person.id, Wishes())
+        house.personal.set("acme", person.id, Wishes())
         house.add("ops@acme.example", kind=ChannelKind.EMAIL)
         house.happen()
         assert await house.deliver() == 0

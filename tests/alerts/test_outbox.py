@@ -64,7 +64,7 @@ def test_who_left_or_was_disabled_is_told_no_more(house: House) -> None:
     left, disabled, stays = (people.create_person(email=f"{name}@acme.example", password="correct horse battery") for name in "abc")
     for person in (left, disabled, stays):
         people.add_member("acme", person.id, Role.VIEWER)
-        house.subscriptions.set_own("acme", person.id, Wishes())
+        house.personal.set("acme", person.id, Wishes())
     people.remove_member("acme", left.id)
     people.disable(disabled.id)
     house.happen()
@@ -75,8 +75,8 @@ def test_who_left_or_was_disabled_is_told_no_more(house: House) -> None:
 def test_the_kinds_a_person_chose_go_before_those_of_their_role(house: House) -> None:
     mei = house.suite.people.create_person(email="mei@acme.example", password="correct horse battery")
     house.suite.people.add_member("acme", mei.id, Role.ORGANIZATION_ADMIN)
-    assert EventKind.STATE_AI_STOPPED in house.subscriptions.own("acme", mei.id, is_admin=True).kinds
-    house.subscriptions.set_own("acme", mei.id, Wishes(kinds=frozenset({EventKind.OVERAGE_REPAID})))
+    assert EventKind.STATE_AI_STOPPED in house.personal.of("acme", mei.id).kinds
+    house.personal.set("acme", mei.id, Wishes(kinds=frozenset({EventKind.OVERAGE_REPAID})))
     house.happen(EventKind.STATE_AI_STOPPED)
     house.happen(EventKind.OVERAGE_REPAID)
     house.outbox.dispatch()
@@ -105,7 +105,7 @@ def test_something_is_told_once_until_its_subject_changes(house: House) -> None:
 def test_a_viewer_who_said_nothing_is_not_told_by_email(house: House) -> None:
     viewer = house.suite.people.create_person(email="viewer@acme.example", password="correct horse battery")
     house.suite.people.add_member("acme", viewer.id, Role.VIEWER)
-    assert house.subscriptions.own("acme", viewer.id, is_admin=False).kinds == frozenset()
+    assert house.personal.of("acme", viewer.id).kinds == frozenset()
     house.add("ops@acme.example", kind=ChannelKind.EMAIL, kinds=frozenset())
     house.happen(EventKind.STATE_AI_STOPPED)
     house.outbox.dispatch()

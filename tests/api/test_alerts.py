@@ -10,7 +10,7 @@ import sqlalchemy
 
 from tests.api.platform import OTHER, OWN, Platform, key
 from tests.api.test_resources import AT, get, post
-from tokenwell.service.access.scopes import MEMBER_SCOPES, Role
+from tokenwell.service.access.scopes import MEMBER_SCOPES, Role, Scope
 from tokenwell.service.notices.subscriptions import ChannelKind
 from tokenwell.store.reader import reading
 
@@ -140,3 +140,46 @@ async def test_a_viewer_reads_and_a_stranger_sees_nothing(api: httpx2.AsyncClien
             assert read.status_code == (404 if status == 404 else 200)
     wrong = await api.get(f"{AT}/channels/{theirs.id}")
     assert (wrong.status_code, wrong.json()["code"]) == (404, "channel_not_found")
+
+
+async def test_the_platforms_channels_stand_under_a_dash_and_keys_of_one_organization_do_not_see_them(
+    api: httpx2.AsyncClient, platform: Platform
+) -> None:
+    at = "/v1/organizations/-/channels"
+    added = await api.post(at, json={"kind": "email", "target": "ops@example.com"}, headers=key("platform"))
+    assert added.status_code == 201, added.text
+    channel = added.json()["channel"]
+    assert channel["organization_id"] == ""
+    again = await api.post(at, json={"kind": "email", "target": "ops@example.com"}, headers=key("platform"))
+    assert again.json() == added.json()
+    assert (await api.get(at)).json()["items"] == [channel]
+    assert (await get(api, "/channels"))["items"] == []
+    sent = (await api.post(f"{at}/{channel['id']}/test", headers=key())).json()
+    assert (await api.get(f"{at}/{channel['id']}/deliveries/{sent['id']}")).json()["delivery"] == sent
+    async with platform.client(platform.issue(Scope, OWN)) as own:
+        for method, path in (("GET", at), ("GET", f"{at}/{channel['id']}"), ("POST", f"{at}/{channel['id']}/test")):
+            answer = await own.request(method, path, headers=key())
+            assert (answer.status_code, answer.json()["code"]) == (404, "organization_not_found")
+    assert (await api.get("/v1/organizations/-/events")).status_code == 404
+
+
+async def test_what_a_member_is_told_of_is_read_and_set(api: httpx2.AsyncClient, platform: Platform) -> None:
+    people = platform.suite.people
+    mei = people.create_person(email="mei@example.com", password="correct horse battery")
+    people.keep_profile(mei.id, name="Mei", language="zh", zone="Asia/Shanghai")
+    path = f"/members/{mei.id}/subscription"
+    missing = await api.get(AT + path)
+    assert (missing.status_code, missing.json()["code"]) == (404, "person_not_found")
+    people.add_member(OWN, mei.id, "organization_admin")
+    first = await get(api, path)
+    assert (first["language"], first["zone"], first["is_default"]) == ("zh", "Asia/Shanghai", True)
+    assert "state.ai_stopped" in first["events"]
+    wishes = {"events": ["pack.granted"], "language": "zh", "zone": "Asia/Shanghai", "digest_at": "08:00"}
+    changed = await api.put(AT + path, json=wishes, headers=key())
+    assert changed.json() == await get(api, path)
+    told = changed.json()
+    assert (told["events"], told["digest_at"], told["is_default"]) == (["pack.granted"], "08:00", False)
+    assert "member.subscription" in [line.act.action for line in platform.suite.audit.list(OWN).items]
+    refused = await api.put(AT + path, json=wishes | {"zone": "Mars/Base"}, headers=key())
+    assert (refused.status_code, refused.json()["details"]["field"]) == (400, "zone")
+    assert (await api.get(f"/v1/organizations/-/members/{mei.id}/subscription")).status_code == 404

@@ -93,6 +93,8 @@ ROWS: dict[str, tuple[Scope, bool]] = {
     "list_deliveries": (Scope.ALERTS_READ, False),
     "get_delivery": (Scope.ALERTS_READ, False),
     "replay_delivery": (Scope.ALERTS_WRITE, False),
+    "get_member_subscription": (Scope.ALERTS_READ, False),
+    "set_member_subscription": (Scope.ALERTS_WRITE, False),
     "list_acts": (Scope.AUDIT_READ, False),
     "list_all_acts": (Scope.AUDIT_READ, False),
     "forecast": (Scope.PACKS_READ, True),

@@ -9,9 +9,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from tests.gateway.conftest import asked, house_on, until
+from tests.gateway.responses import responding
 from tests.gateway.upstreams import FakeUpstream, Reply, Request, completion, failing, plain, speaking
 from tests.house.sources import ROOT
 from tokenwell.config import Settings
@@ -362,6 +364,26 @@ async def test_a_fallback_is_charged_once_on_one_hold(sqlite_url: str, providers
         await house.settled()
         (line,) = house.lines()
         assert (line.entry.model, line.entry.amount_tokens) == ("m", 15)
+        house.verify()
+
+
+async def test_what_lies_at_one_provider_is_asked_for_there_alone(database_url: str, providers: Providers) -> None:
+    router = providers.router(TWO.replace(", priority = 1", ""))
+    for fake in (providers.a, providers.b):
+        fake.answer = responding("Hello")
+    async with house_on(database_url, router=router) as house:
+        providers.draws = [0.9]
+        client = house.openai()
+        await client.responses.create(model="m", input="Hello")
+        assert len(providers.b.requests) == 1
+        await client.responses.retrieve("resp_1")
+        await client.responses.create(model="m", input="And on", previous_response_id="resp_1")
+        stream = await client.responses.create(model="m", input="And on", previous_response_id="resp_1", stream=True)
+        assert [each async for each in stream]
+        providers.b.answer = failing(503, b"{}")
+        with pytest.raises(openai.InternalServerError):
+            await house.openai(max_retries=0).responses.cancel("resp_1")
+        assert (len(providers.a.requests), len(providers.b.requests)) == (0, 5)
         house.verify()
 
 

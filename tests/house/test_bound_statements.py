@@ -13,6 +13,7 @@ UNBOUND = {
         People.keep_profile People.organizations_of People.session People.sessions_of People.set_password People.sign_in
         People.sign_out People.sign_out_everywhere Members.accounts Members.set_enabled Members.set_platform_admin
         FirstRun.is_open FirstRun.new_token FirstRun.set_up Resets.ask Resets.check Resets.link_for Resets.reset
+        Personal.of Personal.unsubscribe
         SecondFactors.clear SecondFactors.codes_left SecondFactors.confirm SecondFactors.sign_in SingleSignOn.finish
     """,
     "a secret or a signed link tells which organization it is about": """

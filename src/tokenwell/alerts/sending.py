@@ -72,11 +72,12 @@ class Sending:
             channel = channels.find_channel(connection, first.channel_home, first.channel_id)
             if channel is not None and channel.disabled_at is not None and first.kind is not DeliveryKind.TEST:
                 raise Dropped
-            recipient = None
+            recipient, language, zone = None, None, None
             if channel is None or channel.kind is ChannelKind.OWN:
                 recipient = channels.reader_of(connection, first.channel_home, first.channel_id)
                 if recipient is None:
                     raise Dropped
+                language, zone = channels.preference_of(connection, recipient.person_id)
             found = [self._read(connection, each) for each in deliveries]
             approve = "" if recipient is None else self._approve_link(connection, recipient.person_id, found)
         secret = None
@@ -84,7 +85,8 @@ class Sending:
             secret = msgspec.json.decode(self._seal.open(channel.sealed, purpose=CHANNEL_PURPOSE), type=Secret)
         to = recipient.email if recipient is not None else secret.target if secret is not None else ""
         keys = () if secret is None else secret.keys_at(self._clock())
-        return Prepared(channel=channel, to=to, keys=keys, told=tuple(found), approve=approve)
+        reads = (language or "en", zone or "UTC") if channel is None else (channel.language, channel.zone)
+        return Prepared(channel=channel, to=to, keys=keys, told=tuple(found), approve=approve, reads=reads)
 
     def _read(self, connection: sqlalchemy.Connection, delivery: Delivery) -> Told:
         name = channels.organization_name(connection, delivery.organization_id) if delivery.organization_id else "Tokenwell"
@@ -112,7 +114,7 @@ class Sending:
             written = letters.mail_of(prepared.letter, words, mail_id=first.id)
             return await self._send_mail(written, words, shown=f"To: {prepared.letter.to}\n{prepared.letter.kind.value}")
         channel = prepared.channel
-        words = Words(channel.language, channel.zone, now) if channel is not None else Words("en", "UTC", now)
+        words = Words(*prepared.reads, now)
         if channel is None or channel.kind in (ChannelKind.OWN, ChannelKind.EMAIL):
             stop = self._unsubscribe_link(first, prepared)
             written = told.alert_of(
@@ -156,7 +158,8 @@ class Sending:
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be said, and to whom. `approve` is where this reader, and nobody else, approves what was asked for."""
+    """What is to be said, and to whom. `approve` is where this reader, and nobody else, approves what was
+    asked for; `reads` is their language and their time zone."""
 
     channel: Channel | None = None
     to: str = ""
@@ -164,3 +167,4 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     told: tuple[Told, ...] = ()
     letter: Letter | None = None
     approve: str = ""
+    reads: tuple[str, str] = ("en", "UTC")

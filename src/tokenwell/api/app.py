@@ -43,7 +43,7 @@ from tokenwell.service.suite import Suite
 ROUTERS = (
     organizations.router, packs.router, charging.router, ledger.router, topups.router, schedules.router, codes.router,
     purchases.router, disputes.router, invitations.router, embedding.router, access.services, access.keys, access.platform_keys,
-    people.members, people.records, alerts.router, platform.router,
+    people.members, people.records, alerts.router, alerts.members, platform.router,
 )  # fmt: skip
 """The routes of every resource. A new resource adds its router here, which is an `Operations`."""
 

@@ -8,7 +8,8 @@ with Tokenwell("https://ai.example.com", "tw_plat_…") as tokenwell:
 
 from __future__ import annotations
 
+from tokenwell.client.alert_calls import PLATFORM
 from tokenwell.client.bodies import BatchDebit, UsagePools
 from tokenwell.client.sdk import AsyncTokenwell, Tokenwell
 
-__all__ = ["AsyncTokenwell", "BatchDebit", "Tokenwell", "UsagePools"]
+__all__ = ["PLATFORM", "AsyncTokenwell", "BatchDebit", "Tokenwell", "UsagePools"]

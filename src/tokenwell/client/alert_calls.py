@@ -8,6 +8,9 @@ from tokenwell.client import alerts
 from tokenwell.client.requests import Request, at, read, write
 from tokenwell.client.shapes import Page
 
+PLATFORM = "-"
+"""What stands for the platform where a call about alerts asks for an organization."""
+
 
 class AlertCalls:
     """Builds requests, as `Calls` does."""
@@ -86,3 +89,14 @@ class AlertCalls:
         """Send a delivery that was given up again, under its own id. Raises DeliveryNotFound."""
         path = at(organization_id, "channels", channel_id, "deliveries", delivery_id, "replay")
         return write("POST", path, alerts.Delivery, key)
+
+    def get_member_subscription(self, organization_id: str, person_id: str) -> Request[alerts.MemberSubscription]:
+        """Return what a member is told of by e-mail. Raises PersonNotFound."""
+        return read(at(organization_id, "members", person_id, "subscription"), alerts.MemberSubscription)
+
+    def set_member_subscription(
+        self, /, organization_id: str, person_id: str, *, key: str | None = None, **wishes: Any
+    ) -> Request[alerts.MemberSubscription]:
+        """Set what a member is told of by e-mail (the fields of `Subscription`); what is not given is as it is by default."""
+        path = at(organization_id, "members", person_id, "subscription")
+        return write("PUT", path, alerts.MemberSubscription, key, alerts.Subscription(**wishes))

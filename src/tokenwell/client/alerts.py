@@ -52,6 +52,19 @@ class Channel(Shape, frozen=True, kw_only=True):
     disabled_at: datetime | None
 
 
+class MemberSubscription(Shape, frozen=True, kw_only=True):
+    """What a member is told of by e-mail. `is_default`: they have not said what they want, and are told what their like are."""
+
+    person_id: str
+    events: tuple[str, ...]
+    language: Literal["en", "zh"]
+    zone: str
+    quiet_from: str | None
+    quiet_until: str | None
+    digest_at: str | None
+    is_default: bool
+
+
 class ChannelWithSecret(Shape, frozen=True, kw_only=True):
     """A channel that is new, or has a new key. `secret`, which a webhook is signed with, is told only here; it is null for what
     signs nothing, and in this answer given again."""

@@ -27,7 +27,7 @@ from tokenwell.gateway.outages import Outages
 from tokenwell.gateway.reservations import Reservation, Terms
 from tokenwell.service.access.keys import GatewayKey
 from tokenwell.service.access.services import Lane
-from tokenwell.service.answers import Answers
+from tokenwell.service.answers import Answers, StoredAnswer
 from tokenwell.service.meter import Meter
 from tokenwell.service.policies import Policies, WhenShort
 
@@ -97,7 +97,10 @@ class Admission:
         """Hold what a request is expected to come to. Raises ModelUnrated, BalanceRefused, LimitReached, StoreError."""
         service = key.service
         reason = request.reason or (service.default_reason if service else None)
-        before = await self._tokens_before(key, request) if request.follows else 0
+        before = 0
+        if request.follows:
+            kept = await self._answer_before(key, request)
+            before, request = kept.tokens, msgspec.structs.replace(request, served_by=kept.served_by)
         ratebook = self._meter.ratebook
         ratebook.require_rated(request.model)
         rate = ratebook.rate_for(request.model)
@@ -206,10 +209,10 @@ class Admission:
             return None
         return _Room(_price(prompt_tokens, limit * request.choices, rate), limit * request.choices, limit)
 
-    async def _tokens_before(self, key: GatewayKey, request: AiRequest) -> int:
-        """Return what the answer came to that a request goes on from: the provider puts it before the prompt."""
+    async def _answer_before(self, key: GatewayKey, request: AiRequest) -> StoredAnswer:
+        """Return the answer that a request goes on from: the provider that keeps it puts it before the prompt."""
         try:
-            return (await asyncio.to_thread(self._answers.find, key.organization_id, request.follows or "")).tokens
+            return await asyncio.to_thread(self._answers.find, key.organization_id, request.follows or "")
         except NotFound:
             field = "previous_response_id"
             raise RequestInvalid(f"{field}: there is no such response", field=field) from None

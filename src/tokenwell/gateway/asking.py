@@ -44,7 +44,8 @@ class AiRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `body` is what to forward: the client's own bytes, or, where a stream's usage has to be asked for as well (`hides_usage`), those
     bytes with that one option added. `output_limit_tokens` is None where the request names none; each of `choices` has it.
-    `follows` is the id of the answer that it goes on from, `stores` whether the provider is to keep this one.
+    `follows` is the id of the answer that it goes on from, `served_by` who keeps that one; `stores` whether the provider is to keep
+    this one.
     """
 
     body: bytes
@@ -58,6 +59,7 @@ class AiRequest(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     follows: str | None = None
     stores: bool = False
+    served_by: str = ""
 
 
 class Metadata(msgspec.Struct):

@@ -76,7 +76,9 @@ class Forwarding:
         request, exchange = self._request, self._exchange
         path = exchange.under(self._dialect.path)
         self._logbook.ask(self._call.request_id)
-        return await self._upstream.send("POST", path, body=request.body, headers=exchange.headers, model=request.model)
+        return await self._upstream.send(
+            "POST", path, body=request.body, headers=exchange.headers, model=request.model, served_by=request.served_by
+        )
 
     async def _plain(self) -> None:
         """Answer as a whole. A client that does not wait for it is charged all the same: the provider was asked, and goes on."""
@@ -271,8 +273,11 @@ class Forwarding:
         receipt = await self._settlements.settle(self._call, bill)
         if answer_id and self._request.stores and self._call.hold_id:
             call, tokens = self._call, bill.usage.prompt_tokens + bill.usage.completion_tokens
+            served_by = self._answer.served_by if self._answer else ""
             try:
-                await asyncio.to_thread(self._answers.remember, call.organization_id, answer_id, model=call.model, tokens=tokens)
+                await asyncio.to_thread(
+                    self._answers.remember, call.organization_id, answer_id, model=call.model, tokens=tokens, served_by=served_by
+                )
             except TokenwellError as error:
                 log.warning("answer_not_remembered", request_id=call.request_id, answer_id=answer_id, cause=error.code)
         return receipt

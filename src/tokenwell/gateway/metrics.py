@@ -30,6 +30,12 @@ UNSETTLED = Gauge(
     multiprocess_mode="livesum",
 )
 LOST = Counter("tokenwell_gateway_lost_charges", "Answered requests that were never charged; the log has each.", registry=REGISTRY)
+MODELS_READ = Counter(
+    "tokenwell_gateway_models_file_reads",
+    "How often the models file was read again after a change: used, or refused since something is wrong with it.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 RECOVERED = Counter(
     "tokenwell_gateway_recovered_calls",
     "Calls that a process which is gone had under way, by what was done: charged or released.",

@@ -1,6 +1,7 @@
 """Models: the file that says which providers there are, and which of them answers for which model.
 
-The file is TOML, read once as the server starts. A key is never in it: it is named, as `env:NAME` or `file:/path`.
+The file is TOML, read as the server starts and whenever it has changed. A key is never in it: it is named, as `env:NAME` or
+`file:/path`.
 """
 
 from __future__ import annotations

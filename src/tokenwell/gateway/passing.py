@@ -99,7 +99,9 @@ class Passing:
         stored = await asyncio.to_thread(self._answers.find, key.organization_id, answer_id)
         path = exchange.under(exchange.path.removeprefix("/v1"))
         body = b"" if exchange.method == "POST" else None
-        answer = await self._upstream.send(exchange.method, path, body=body, headers=exchange.headers, model=stored.model)
+        answer = await self._upstream.send(
+            exchange.method, path, body=body, headers=exchange.headers, model=stored.model, served_by=stored.served_by
+        )
         if exchange.method == "DELETE" and answer.status < 300:
             await asyncio.to_thread(self._answers.forget, key.organization_id, answer_id)
         return answer

@@ -107,15 +107,19 @@ class Router:
         body: bytes | None = None,
         headers: Mapping[bytes, bytes] | None = None,
         model: str | None = None,
+        served_by: str = "",
     ) -> UpstreamAnswer:
         """Send a request to a provider of its model; returns as the answer begins, or as the last provider has failed.
 
+        Where `served_by` names one of them, only that one is asked: nobody else keeps what the request is about.
         Raises ModelNotFound, UpstreamError, UpstreamTimeout.
         """
         headers = headers or {}
         if model is None and self._listed and path.partition("?")[0].startswith(MODELS):
             return self._list(path, headers)
         lanes = self._lanes_for(path, model or "")
+        if served_by:
+            lanes = [lane for lane in lanes if lane.served_by == served_by] or lanes
         if len(lanes) > 1:
             lanes = list(self._drawn(lanes))
         answer: HttpAnswer | None = None

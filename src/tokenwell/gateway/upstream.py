@@ -90,8 +90,10 @@ class Upstream(Protocol):
         body: bytes | None = None,
         headers: Mapping[bytes, bytes] | None = None,
         model: str | None = None,
+        served_by: str = "",
     ) -> UpstreamAnswer:
-        """Send a request to a path under the base URL; returns as the answer begins. `model` is the model as the client named it.
+        """Send a request to a path under the base URL; returns as the answer begins. `model` is the model as the client named it,
+        `served_by` who must be asked, since what the request is about lies there; empty for whoever can.
 
         Raises UpstreamError, UpstreamTimeout.
         """
@@ -155,6 +157,7 @@ class HttpUpstream:
         body: bytes | None = None,
         headers: Mapping[bytes, bytes] | None = None,
         model: str | None = None,
+        served_by: str = "",
         extra: bytes = b"",
     ) -> HttpAnswer:
         """Send a request, with `extra` lines of head; returns as the answer begins.

@@ -26,9 +26,9 @@ class Answers:
         self._engine = engine
         self._clock = clock
 
-    def remember(self, organization_id: str, answer_id: str, *, model: str, tokens: int) -> None:
-        """Note whose an answer is. Idempotent."""
-        answer = StoredAnswer(organization_id=organization_id, answer_id=answer_id, model=model, tokens=tokens)
+    def remember(self, organization_id: str, answer_id: str, *, model: str, tokens: int, served_by: str = "") -> None:
+        """Note whose an answer is, and who keeps it. Idempotent."""
+        answer = StoredAnswer(organization_id=organization_id, answer_id=answer_id, model=model, tokens=tokens, served_by=served_by)
         with transaction(self._engine, organization_id) as connection:
             store.add_answer(connection, answer, self._clock())
 

@@ -20,6 +20,7 @@ from tokenwell.service.identity.second_factors import SecondFactors
 from tokenwell.service.identity.single_sign_on import SingleSignOn
 from tokenwell.service.meter import Meter
 from tokenwell.service.notices.inbox import Inbox
+from tokenwell.service.notices.personal import Personal
 from tokenwell.service.notices.post import Mailer, Post
 from tokenwell.service.notices.subscriptions import Subscriptions
 from tokenwell.service.packs import Packs
@@ -99,6 +100,7 @@ class Suite:
         self.payments = Payments(meter, self.purchases)
 
         self.inbox = Inbox(meter.engine, meter.clock)
+        self.personal = Personal(meter.engine, meter.clock, self.sealer)
         self.subscriptions = Subscriptions(
             meter.engine, meter.clock, self.sealer, check_url=check_url, has_mail=self.mailer.is_ready
         )

@@ -70,6 +70,17 @@ def test_what_a_person_wants_is_kept(mei: Browser) -> None:
     assert page.all("input", id="own-zone")[0]["value"] == "Asia/Shanghai"
 
 
+def test_the_profile_tells_what_a_person_is_told_of_and_leads_there(mei: Browser, open_browser: Callable[..., Browser]) -> None:
+    page = mei.page("/profile")
+    assert "Acme Parts" in page.text
+    assert "English · at once" in page.text
+    assert "/o/acme/alerts#own-h" in page.having("href")
+    fields = {"do": "own", "kind.pack.granted": "1", "language": "zh", "zone": "UTC", "digest_at": "08:00"}
+    mei.submit("/o/acme/alerts", "/o/acme/alerts", fields)
+    assert "1 kind of alert · 简体中文 · daily at 08:00" in mei.page("/profile").text
+    assert "/admin/alerts#own-h" in open_browser("ada@example.com").page("/profile").having("href")
+
+
 @pytest.mark.parametrize("wrong", [{"zone": "Mars/Base"}, {"quiet_from": "25:00"}, {"quiet_from": "22:00"}, {"digest_at": "8"}])
 def test_wishes_that_cannot_be_read_change_nothing(mei: Browser, wrong: dict[str, str]) -> None:
     answer = mei.submit("/o/acme/alerts", "/o/acme/alerts", {"do": "own", "language": "en", "zone": "UTC", **wrong})
@@ -243,10 +254,10 @@ def test_a_signed_link_stops_one_kind_for_whoever_has_it(
     text = Subscription(home="acme", channel_id=mei.id, kind=EventKind.STATE_AI_STOPPED).text
     link = {"to": text, "sig": suite.sealer.sign(text, purpose=UNSUBSCRIBE_PURPOSE)}
     assert "Stop these e-mails?" in client.get("/unsubscribe", params=link).text
-    assert EventKind.STATE_AI_STOPPED in suite.subscriptions.own("acme", mei.id, is_admin=True).kinds
+    assert EventKind.STATE_AI_STOPPED in suite.personal.of("acme", mei.id).kinds
     answer = client.post("/unsubscribe", params=link, data={"List-Unsubscribe": "One-Click"})
     assert "These e-mails are stopped." in answer.text
-    own = suite.subscriptions.own("acme", mei.id, is_admin=True).kinds
+    own = suite.personal.of("acme", mei.id).kinds
     assert EventKind.STATE_AI_STOPPED not in own
     assert EventKind.STATE_RUNNING_LOW in own
     assert client.post("/unsubscribe", params=link | {"sig": "x"}).status_code == 400

@@ -14,15 +14,21 @@ from tokenwell.console.acting import Done, Sent, Shown, acting
 from tokenwell.console.catalogue import LANGUAGES
 from tokenwell.console.formats import zone_named
 from tokenwell.console.forms import checked_form
-from tokenwell.console.frame import around, signed_in
+from tokenwell.console.frame import around, place_of, signed_in
 from tokenwell.console.identity.signin import LANGUAGE_SECONDS
+from tokenwell.console.notices.alertspage import time_of
 from tokenwell.console.sheets import refused, sheet_of
 from tokenwell.console.visits import LANGUAGE_COOKIE, Visit
+from tokenwell.core.happenings import PLATFORM
 from tokenwell.errors import AccessDenied, RequestInvalid
 from tokenwell.service.identity.people import Person
+from tokenwell.service.notices.wishes import Own
 from tokenwell.service.ports import Organization
 
 PATH = "/profile"
+
+ORGANIZATIONS_SHOWN = 20
+"""Of how many organizations the profile tells what one is told of."""
 
 
 async def show(visit: Visit) -> Response:
@@ -35,11 +41,21 @@ def _read(visit: Visit) -> dict[str, Any]:
     token = visit.request.cookies.get(visit.console.cookies.session)
     assert visit.session is not None
     return around(visit, home_of(visit)) | {
+        "told_of": _told_of(visit, person),
+        "time_of": time_of,
         "codes_left": suite.second_factors.codes_left(person.id),
         "sessions": suite.people.sessions_of(person.id, token),
         "zones": sorted(available_timezones()),
         "zone": visit.session.zone or "",
     }
+
+
+def _told_of(visit: Visit, person: Person) -> list[tuple[str, str, Own]]:
+    """Return what the person is told of by e-mail: for each of their organizations its name and where that is changed; the
+    platform has no name."""
+    homes = [(each.organization_id, each.organization_name) for each in visit.memberships[:ORGANIZATIONS_SHOWN]]
+    homes = [*([(PLATFORM, "")] if visit.is_platform else []), *homes]
+    return [(name, place_of(home, "alerts"), visit.console.suite.personal.of(home, person.id)) for home, name in homes]
 
 
 def home_of(visit: Visit) -> Organization | None:

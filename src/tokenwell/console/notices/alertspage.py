@@ -72,7 +72,7 @@ def read_alerts(visit: Visit) -> dict[str, Any]:
     cursor = visit.request.query_params.get("after")
     page = suite.inbox.history(home, person_id=person.id, cursor=cursor, limit=ALERTS_A_PAGE)
     may_change = visit.may(Scope.ALERTS_WRITE, home)
-    own = suite.subscriptions.own(home, person.id, is_admin=may_change) if _tells(visit, home) else None
+    own = suite.personal.of(home, person.id) if _tells(visit, home) else None
     return frame | {
         "base": place_of(home, "alerts"),
         "rows": [row_of(each, words) for each in page.items],
@@ -145,7 +145,7 @@ def _change_alerts(visit: Visit, form: Mapping[str, str]) -> Response:
             suite.inbox.mark_read(home, person_id, [each.id for each in unread])
             return _done(visit, place_of(home, "alerts"), "alerts_read")
         if do == "own" and _tells(visit, home):
-            suite.subscriptions.set_own(home, person_id, wishes_of(form))
+            suite.personal.set(home, person_id, wishes_of(form))
             return _done(visit, place_of(home, "alerts"), "alerts_own")
         if do == "add":
             return _add_channel(visit, home, form)
@@ -227,7 +227,7 @@ async def unsubscribe(request: Request) -> Response:
     """Stop the e-mails that a signed link names. The signature says that it is meant, wherever the form is sent from (RFC 8058)."""
     visit = await console_of(request).visit(request)
     to, sig = request.query_params.get("to", ""), request.query_params.get("sig", "")
-    stopped = await run_in_threadpool(visit.console.suite.subscriptions.unsubscribe, to, sig)
+    stopped = await run_in_threadpool(visit.console.suite.personal.unsubscribe, to, sig)
     return visit.page("unsubscribe", to=to, sig=sig, stopped=stopped)
 
 

@@ -14,16 +14,11 @@ import msgspec
 import sqlalchemy
 
 from tokenwell.core.alerts import (
-    AT_ONCE,
     ATTEMPTS,
     CHANNEL_PURPOSE,
-    FOR_ORGANIZATION,
-    FOR_PLATFORM,
-    UNSUBSCRIBE_PURPOSE,
     Secret,
-    Subscription,
 )
-from tokenwell.core.happenings import PLATFORM, SYSTEM, Act, Actor, EventKind
+from tokenwell.core.happenings import PLATFORM, SYSTEM, Act, Actor
 from tokenwell.core.identifiers import check_key, check_label
 from tokenwell.errors import ChannelNotFound, DeliveryNotFound, RequestInvalid
 from tokenwell.service.access.sealing import Sealer
@@ -248,59 +243,6 @@ class Subscriptions:
                 after = msgspec.json.encode({"deliveries": count}).decode()
                 self._note(connection, "channel.replay", organization_id, channel_id, by, after=after)
         return count
-
-    def own(self, organization_id: str, person_id: str, *, is_admin: bool) -> Own:
-        """Return what a person is told of by e-mail. Where they have not said anything: what their like are told."""
-        with reading(self._engine, organization_id or None) as connection:
-            channel = store.find_channel(connection, organization_id, person_id)
-        if channel is not None:
-            kinds = frozenset(EventKind) if channel.kinds is None else channel.kinds
-            schedule = channel.schedule
-            return Own(kinds=kinds, language=channel.language, zone=channel.zone, schedule=schedule, is_default=False)
-        default = FOR_PLATFORM if organization_id == PLATFORM else FOR_ORGANIZATION
-        return Own(kinds=default if is_admin else frozenset(), language="en", zone="UTC", schedule=AT_ONCE, is_default=True)
-
-    def set_own(self, organization_id: str, person_id: str, wishes: Wishes) -> None:
-        """Note what a person wants to be told of by e-mail. Raises RequestInvalid, OrganizationNotFound."""
-        with transaction(self._engine, organization_id or None) as connection:
-            check_organization(connection, organization_id)
-            self._put_own(connection, organization_id, person_id, wishes)
-
-    def unsubscribe(self, text: str, signature: str) -> Subscription:
-        """Stop e-mails of one kind, or all, as a signed link says; returns what was stopped. Again, it changes nothing. Raises
-        RequestInvalid for a link that is not ours."""
-        wanted = Subscription.parse(text) if self._sealer.is_signed(text, signature, purpose=UNSUBSCRIBE_PURPOSE) else None
-        if wanted is None:
-            raise RequestInvalid("the link is not one of ours", field="sig")
-        stopped = frozenset(EventKind) if wanted.kind is None else frozenset({wanted.kind})
-        with transaction(self._engine, wanted.home or None) as connection:
-            channel = store.find_channel(connection, wanted.home, wanted.channel_id)
-            if channel is not None:
-                before = frozenset(EventKind) if channel.kinds is None else channel.kinds
-                left = msgspec.structs.replace(channel, kinds=before - stopped, changed_at=self._clock())
-                store.put_channel(connection, left)
-            elif store.reader_of(connection, wanted.home, wanted.channel_id) is not None:
-                default = FOR_PLATFORM if wanted.home == PLATFORM else FOR_ORGANIZATION
-                self._put_own(connection, wanted.home, wanted.channel_id, Wishes(kinds=default - stopped))
-        return wanted
-
-    def _put_own(self, connection: sqlalchemy.Connection, organization_id: str, person_id: str, wishes: Wishes) -> None:
-        now = self._clock()
-        before = store.find_channel(connection, organization_id, person_id)
-        own = Channel(
-            organization_id=organization_id,
-            id=person_id,
-            kind=ChannelKind.OWN,
-            name="",
-            shown="",
-            kinds=wishes.kinds,
-            language=wishes.language,
-            zone=wishes.zone,
-            schedule=wishes.schedule,
-            created_at=now if before is None else before.created_at,
-            changed_at=now,
-        )
-        store.put_channel(connection, own)
 
     def _first(
         self, connection: sqlalchemy.Connection, organization_id: str, key: str | None, subject: str, told: Mapping[str, object]

@@ -13,12 +13,16 @@ from tokenwell.store.schema import stored_answer as _answer
 
 
 class StoredAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer that a provider keeps: whose it is, which model gave it, and how many tokens it came to, with those before it."""
+    """An answer that a provider keeps: whose it is, which model gave it, and how many tokens it came to, with those before it.
+
+    `served_by` is the provider and the model there; empty where there is only one provider.
+    """
 
     organization_id: str
     answer_id: str
     model: str
     tokens: int
+    served_by: str = ""
 
 
 def _is(organization_id: str, answer_id: str) -> Any:
@@ -33,8 +37,11 @@ def add_answer(connection: Connection, answer: StoredAnswer, at: datetime) -> No
 
 def find_answer(connection: Connection, organization_id: str, answer_id: str) -> StoredAnswer | None:
     """Return an answer, if it is the organization's."""
-    row = connection.execute(select(_answer.c.model, _answer.c.tokens).where(_is(organization_id, answer_id))).one_or_none()
-    return None if row is None else StoredAnswer(organization_id=organization_id, answer_id=answer_id, model=row[0], tokens=row[1])
+    columns = (_answer.c.model, _answer.c.tokens, _answer.c.served_by)
+    row = connection.execute(select(*columns).where(_is(organization_id, answer_id))).one_or_none()
+    if row is None:
+        return None
+    return StoredAnswer(organization_id=organization_id, answer_id=answer_id, model=row[0], tokens=row[1], served_by=row[2] or "")
 
 
 def remove_answer(connection: Connection, organization_id: str, answer_id: str) -> None:

@@ -17,7 +17,7 @@ from tokenwell.core.alerts import Schedule
 from tokenwell.core.happenings import PLATFORM, EventKind
 from tokenwell.core.instants import from_micros, to_micros
 from tokenwell.store.identity.people import Role
-from tokenwell.store.schema import channel, membership, organization, person
+from tokenwell.store.schema import channel, membership, organization, person, person_preference
 
 
 class ChannelKind(StrEnum):
@@ -139,6 +139,29 @@ def reader_of(connection: Connection, organization_id: str, person_id: str) -> R
         select(person.c.person_id, person.c.email).where(person.c.person_id == person_id, person.c.disabled_at.is_(None), may)
     ).one_or_none()
     return None if row is None else Reader(person_id=row[0], email=row[1], is_admin=True)
+
+
+def member_of(connection: Connection, organization_id: str, person_id: str) -> Reader | None:
+    """Return a member of an organization (an administrator of the platform) who can sign in, or None."""
+    able = (person.c.person_id == person_id) & person.c.disabled_at.is_(None)
+    if organization_id == PLATFORM:
+        found: Select[Any] = select(person.c.email).where(able, person.c.is_platform_admin.is_(True))
+        email = connection.execute(found).scalar_one_or_none()
+        return None if email is None else Reader(person_id=person_id, email=email, is_admin=True)
+    found = (
+        select(person.c.email, membership.c.role)
+        .join(membership, membership.c.person_id == person.c.person_id)
+        .where(membership.c.organization_id == organization_id, able)
+    )
+    row = connection.execute(found).one_or_none()
+    return None if row is None else Reader(person_id=person_id, email=row[0], is_admin=row[1] == Role.ORGANIZATION_ADMIN.value)
+
+
+def preference_of(connection: Connection, person_id: str) -> tuple[str | None, str | None]:
+    """Return the language and the time zone that a person chose for themselves, None for none."""
+    chosen = select(person_preference.c.language, person_preference.c.zone).where(person_preference.c.person_id == person_id)
+    row = connection.execute(chosen).one_or_none()
+    return (None, None) if row is None else (row[0], row[1])
 
 
 def organization_name(connection: Connection, organization_id: str) -> str:

@@ -14,6 +14,7 @@ stored_answer = Table(
     Column("model", Text, nullable=False),
     Column("tokens", Tokens, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("served_by", Text),
     PrimaryKeyConstraint("organization_id", "answer_id"),
     Index("ix_stored_answer_age", "created_at"),
 )
