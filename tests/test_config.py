@@ -38,6 +38,8 @@ UNUSABLE = {
     "TOKENWELL_OIDC_ISSUER": ["id.example.com", "ftp://id.example.com"],
     "TOKENWELL_OIDC_CLIENT_SECRET_FILE": ["nowhere/secret"],
     "TOKENWELL_OIDC_ALLOW_LOOPBACK": ["perhaps"],
+    "TOKENWELL_EVENTS_KEPT_DAYS": ["-1", "36601"],
+    "TOKENWELL_STRIPE_URL": ["api.stripe.com", "ftp://api.stripe.com"],
     "TOKENWELL_LOG_LEVEL": ["loud"],
     "TOKENWELL_LOG_FORMAT": ["xml"],
 }

@@ -105,7 +105,7 @@ async def test_a_provider_that_others_mocked_is_charged_what_it_reports(sqlite_u
 
 
 async def _call(house: House, place: int) -> str:
-    """Make one call; returns what came of it: `whole`, `cut` in the middle, or `refused` by the provider."""
+    """Make one call; returns what came of it: `whole`, `cut` in the middle, or `refused` before it began."""
     client, other = house.openai(max_retries=0), house.anthropic(max_retries=0)
     try:
         if place % 4 == 0:
@@ -121,7 +121,7 @@ async def _call(house: House, place: int) -> str:
                 ended = [event.type async for event in events][-1:] == ["message_stop"]
             return "whole" if ended else "cut"
     except (openai.APIStatusError, anthropic.APIStatusError) as error:
-        return "refused" if error.status_code in {429, 503} else "cut"
+        return "refused" if error.status_code >= 400 else "cut"
     except (openai.APIError, anthropic.APIError):
         return "cut"
     return "whole"

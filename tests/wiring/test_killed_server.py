@@ -16,6 +16,7 @@ import pytest
 
 from tests.wiring.processes import running
 from tokenwell import Meter
+from tokenwell.core.journal import ESTIMATED
 from tokenwell.service.access.keys import Keys
 
 CALLERS = 12
@@ -99,11 +100,20 @@ def test_a_killed_server_has_charged_every_answer_it_gave_exactly_once(database_
                     each.result()
             load.close()
             acknowledged += load.acknowledged
+    with running("serve", directory=tmp_path, upstream=provider, TOKENWELL_DATABASE_URL=database_url) as server:
+        server.stop()  # it has finished what the last one left
     with Meter(database_url) as meter:
         assert [found.problems for found in meter.verify()] == [()]
         lines = meter.journal("acme", limit=1_000).items
-        charged = Counter(entry.request_id for entry in lines if entry.kind == "debit")
+        debits = [entry for entry in lines if entry.kind == "debit"]
+        charged = Counter(entry.request_id for entry in debits)
         assert all(charged[request_id] == 1 for request_id in acknowledged)
         assert set(charged.values()) == {1}
         assert len(charged) >= len(acknowledged) >= ROUNDS * ACKNOWLEDGED
-        assert meter.balance("acme").balance_tokens == 10_000_000 - 5 * len(charged)
+        # What was under way, of which nobody had an answer, is charged what it was expected to come to.
+        guessed = {entry.request_id for entry in debits if entry.flags & ESTIMATED}
+        assert all(entry.amount_tokens == 5 for entry in debits if entry.request_id not in guessed)
+        assert guessed.isdisjoint(acknowledged)
+        assert len(guessed) <= ROUNDS * CALLERS
+        balance = meter.balance("acme")
+        assert (balance.balance_tokens, balance.held_tokens) == (10_000_000 - sum(entry.amount_tokens for entry in debits), 0)
