@@ -238,7 +238,8 @@ async def test_the_way_to_the_mail_server_is_encrypted_and_its_certificate_check
 
 async def test_without_a_mail_server_nobody_is_told_by_email(database_url: str, clock: FrozenClock) -> None:
     with open_house(database_url, clock) as house:
-        person = house.suite.people.create_admin(email="root@platform.example", password="correct horse battery")
+        person = house.suite.people.create_person(email="mei@acme.example", password="correct horse battery")
+        house.suite.people.add_member("acme", person.id, Role.VIEWER)
         house.personal.set("acme", person.id, Wishes())
         house.add("ops@acme.example", kind=ChannelKind.EMAIL)
         house.happen()

@@ -103,14 +103,15 @@ def open_context(chromium: Browser, address: str) -> Iterator[Callable[..., Brow
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
-    def opened(*, expects: str | None = None, **options: Any) -> BrowserContext:
+    def opened(*, expects: str | tuple[str, ...] = (), **options: Any) -> BrowserContext:
+        expected = (expects,) if isinstance(expects, str) else expects
         defaults: dict[str, Any] = {"base_url": address, "locale": "en-GB", "viewport": {"width": 1280, "height": 800}}
         # Nothing fades in: half-faded words have no contrast to be judged by.
         defaults["reduced_motion"] = "reduce"
         context = chromium.new_context(**(defaults | options))
 
         def note(text: str) -> None:
-            if expects is None or expects not in text:
+            if not any(each in text for each in expected):
                 complaints.append(text)
 
         context.on("console", lambda message: note(message.text) if message.type in ("error", "warning") else None)

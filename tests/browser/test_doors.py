@@ -140,7 +140,7 @@ def test_somebody_invited_becomes_a_member(open_page: OpenPage, mailer: KeepingM
     guest.locator("#password").fill(NEW)
     guest.keyboard.press("Enter")
     is_inside(guest)
-    assert [member.person.email for member in suite.members.list("northwind").items] == ["mei@example.com", "new@example.com"]
+    assert "new@example.com" in [member.person.email for member in suite.members.list("northwind").items]
 
 
 @LOCALES

@@ -139,7 +139,7 @@ def test_the_three_states_and_how_a_grant_resumes(open_page: OpenPage, meter: Me
     meter.debit("northwind", 2_000_000)
     page.reload()
     expect(page.get_by_role("heading", name="AI is running low")).to_be_visible()
-    expect(page.locator(".hero")).to_contain_text("Ask your platform admin to top up before it runs out.")
+    expect(page.locator(".banner")).to_contain_text("Ask your platform admin to top up before it runs out.")
     meter.debit("northwind", 3_500_000)
     page.reload()
     expect(page.get_by_role("heading", name="AI is stopped")).to_be_visible()

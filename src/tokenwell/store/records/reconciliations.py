@@ -174,8 +174,10 @@ def charges_between(
     last_line = last_line_at(connection, organization_id, end, upto_seq=last)
     if last_line is None:
         return
-    rows = connection.execution_options(yield_per=1_000).execute(
-        select(_entry.c.model, _entry.c.at, _entry.c.seq).where(
+    # Of the statement alone: an option of the connection would count for its rollback, too.
+    rows = connection.execute(
+        select(_entry.c.model, _entry.c.at, _entry.c.seq)
+        .where(
             own,
             _entry.c.seq > (0 if first_line is None else first_line.seq),
             _entry.c.seq <= last_line.seq,
@@ -184,5 +186,6 @@ def charges_between(
             _entry.c.amount_tokens > 0,
             _entry.c.model.in_(models),
         )
+        .execution_options(yield_per=1_000)
     )
     yield from ((row[0], row[1], row[2]) for row in rows)
